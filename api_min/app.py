@@ -1,0 +1,78 @@
+"""The public application: routes at `/api/…` and at their bare aliases, streams, callbacks, health."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Response
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api_min import callbacks, problems
+from api_min.context import RequestContext
+from api_min.deps import Deps, Held
+from api_min.replies import reply
+from api_min.routes import campaigns, dids, keys, prospects, voice
+from api_min.schemas import ErrorOut
+from api_min.streams import stream_routes
+
+READY_TIMEOUT_S = 2.0
+
+_DESCRIPTION = """Campaigns of outbound voice and SMS.
+
+Send your key as `Authorization: Bearer tk_…`. Errors are `{"error": {"code", "message", "fields"}}`. Unknown request
+fields are refused. Every write takes an `Idempotency-Key`. Lists are whole, or in pages with `limit` and `cursor`."""
+
+_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorOut} for status in (400, 401, 403, 404, 409, 429)}
+
+health = APIRouter(include_in_schema=False)
+
+
+class Application(FastAPI):
+    """FastAPI whose documentation says what is answered: faults of validation are a 400 here, never a 422."""
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        return described
+
+
+def create_app(held: Deps) -> FastAPI:
+    """The ASGI application over what its process has opened; it opens and closes nothing itself."""
+    app = Application(
+        title="Carillon",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        strict_content_type=False,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    app.state.deps = held
+    problems.install(app)
+    app.add_middleware(RequestContext)
+    for router in (campaigns.router, prospects.uploads, prospects.router, voice.router, dids.router, keys.router):
+        app.include_router(router, prefix="/api", responses=dict(_ERRORS))
+        app.include_router(router, include_in_schema=False)
+    app.include_router(stream_routes(held.hub, held.keys.identify))
+    app.router.routes.insert(0, callbacks.ROUTE)
+    app.include_router(health)
+    return app
+
+
+@health.get("/healthz")
+async def healthz() -> Response:
+    """This process answers."""
+    return reply({"ok": True})
+
+
+@health.get("/readyz")
+async def readyz(held: Held) -> Response:
+    """This process can do its work: PostgreSQL answers. Redis is disposable and is not asked."""
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S), held.runtime.db.connect() as conn:
+            await conn.execute(text("select 1"))
+    except (SQLAlchemyError, TimeoutError, OSError):
+        return reply({"ok": False, "database": False}, 503)
+    return reply({"ok": True, "database": True})

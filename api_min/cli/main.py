@@ -1,0 +1,106 @@
+"""The `carillon` command: one table of sub-commands, each imported only when it is called."""
+
+import importlib
+import importlib.util
+import os
+import runpy
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import typer
+
+from engine.errors import CarillonError, Misconfigured
+
+# name → (target, help). A target with a colon is a `typer.Typer`; one without is run as `python -m target` would,
+# in this process. To add a command is to add a line.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("api_min.cli.demo:app", "Run the main job on real-looking input and check the promises."),
+    "dev": ("api_min.cli.dev:app", "Everything in one terminal, on embedded servers."),
+    "api": ("api_min.serve", "Serve the HTTP API."),
+    "coordinator": ("workers.coordinator", "Claim due prospects and keep the queues filled."),
+    "worker": ("workers.worker", "Carry out the queued work; the only process that calls a carrier."),
+    "relay": ("workers.relay", "Put events in order and pass them on."),
+    "migrate": ("api_min.cli.migrate:app", "Bring the database to the newest schema."),
+    "key": ("api_min.cli.keys:app", "Create API keys."),
+    "campaign": ("api_min.cli.campaign:app", "Import a CSV file into a campaign."),
+    "check": ("api_min.cli.check:app", "Check the promises against a live database."),
+    "sim": ("api_min.cli.sim:app", "Run the simulation."),
+    "bench": ("workers.bench.cli:app", "Measure."),
+}
+
+_ARGUMENTS_ARE_THE_TARGETS = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+
+
+def build(commands: Mapping[str, tuple[str, str]] = COMMANDS) -> typer.Typer:
+    """The command tree; `carillon --help` imports nothing of what it lists."""
+    app = typer.Typer(
+        help="Carillon: campaigns of voice and SMS, nobody lost, nobody called twice.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(lambda: None)  # keeps `app` a group even with one command
+    for name, (target, help_text) in commands.items():
+        app.command(name, help=help_text, context_settings=_ARGUMENTS_ARE_THE_TARGETS)(_runner(name, target))
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script. An error of ours is one red line that says the remedy, and exit code 1."""
+    try:
+        build()(prog_name="carillon")
+    except CarillonError as error:
+        _fail(error.message)
+    except ModuleNotFoundError as error:
+        _fail(f"Python module {error.name} is missing: install Carillon again (make venv)")
+    except ValueError as error:
+        if getattr(error, "title", "") != "Settings":
+            raise
+        _fail(f"Set the environment right. {_wrong_settings(error)}")
+
+
+def _runner(name: str, target: str) -> Callable[[typer.Context], None]:
+    def run(context: typer.Context) -> None:
+        _run(name, target, context.args)
+
+    return run
+
+
+def _run(name: str, target: str, arguments: list[str]) -> None:
+    module, _, attribute = target.partition(":")
+    if not _exists(module):
+        raise Misconfigured(f"`carillon {name}` is not part of this installation: it has no module {module}")
+    if attribute:
+        getattr(importlib.import_module(module), attribute)(args=arguments, prog_name=f"carillon {name}")
+    else:
+        sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _wrong_settings(error: Any) -> str:
+    """A pydantic error of `engine.settings`, in one line; pydantic itself is not imported here, to start fast."""
+    return "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split())
+    is_coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    print(f"\x1b[31m{line}\x1b[0m" if is_coloured else line, file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the routes need, built once by the process that serves them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api_min.auth import KeyRing
+from api_min.inbox import Inbox
+from engine.carriers.port import Command
+from engine.feed.hub import Hub
+from engine.runtime import Runtime
+
+# Each import holds a database connection until its file ends.
+MOST_IMPORTS = 4
+
+# (ref, keys of the callback's own reports, ids of the unsettled ones) → what to answer a document carrier
+Settle = Callable[[str, Collection[str], Collection[int]], Awaitable[Command | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    runtime: Runtime
+    keys: KeyRing
+    inbox: Inbox
+    document_inbox: Inbox  # hints nobody: its reports are settled before they are answered
+    settle: Settle
+    hub: Hub
+    imports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_IMPORTS))
+
+
+async def deps(request: Request) -> Deps:
+    """The Deps of the application that serves this request."""
+    held: Deps = request.app.state.deps
+    return held
+
+
+Held = Annotated[Deps, Depends(deps)]

@@ -1,0 +1,56 @@
+"""DIDs: the account's own numbers, registered by hand."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from api_min.auth import Caller, needs
+from api_min.deps import Held
+from api_min.replies import Page, moment, reply
+from api_min.routing import ApiRoute
+from api_min.schemas import DidIn, DidOut, DidsOut
+from engine import ids
+from engine.errors import InvalidInput
+from engine.rules.phone import is_e164
+from engine.store import audit, dids
+from engine.store.dids import Did, NewDid
+
+router = APIRouter(prefix="/dids", tags=["dids"], route_class=ApiRoute)
+
+Reader = Annotated[Caller, needs("dids:read")]
+Writer = Annotated[Caller, needs("dids:manage")]
+
+
+@router.post("", status_code=201, response_model=DidOut)
+async def add_did(body: DidIn, caller: Writer, held: Held) -> Response:
+    """Registers a number that you already own at your carrier; it is active at once."""
+    if not is_e164(body.number):
+        fault = f"'{body.number[:40]}' is not an E.164 number such as +14155550123"
+        raise InvalidInput(f"number: {fault}", {"number": fault})
+    runtime = held.runtime
+    now = runtime.clock.now()
+    async with runtime.db.begin() as conn:
+        new = NewDid(body.number, tuple(body.capabilities), body.label)
+        (did,) = await dids.add(conn, caller.account_id, [new], now)
+        await audit.record(conn, caller.account_id, caller.actor, "did.add", did.number, now)
+    return reply(_show(did), 201)
+
+
+@router.get("", response_model=DidsOut, response_model_exclude_none=True)
+async def list_dids(caller: Reader, held: Held, limit: int | None = None, cursor: str | None = None) -> Response:
+    """All numbers of the account, oldest first; in pages with `limit` or `cursor`."""
+    page = Page("did", limit, cursor)
+    async with held.runtime.reader.connect() as conn:
+        rows = await dids.list_dids(conn, caller.account_id, page.fetch, page.after)
+    return page.reply("dids", rows, [_show(row) for row in rows])
+
+
+def _show(did: Did) -> dict[str, object]:
+    return {
+        "id": ids.encode("did", did.id),
+        "number": did.number,
+        "capabilities": did.capabilities,
+        "state": did.state,
+        "label": did.label,
+        "createdAt": moment(did.created_at),
+    }

@@ -1,0 +1,142 @@
+"""Prospects of a campaign (reference 004): added by the thousand, imported by the million, listed."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api_min.auth import Caller
+from api_min.bodies import csv_chunks
+from api_min.deps import Held
+from api_min.replies import Page, reply
+from api_min.routes.campaigns import Reader, Writer, parse_campaign_id
+from api_min.routing import ApiRoute, StreamedRoute
+from api_min.schemas import AddedOut, ImportOut, PhonesIn, ProspectsOut
+from engine import ids
+from engine.errors import InvalidInput
+from engine.rules.fields import shown
+from engine.rules.phone import is_e164, is_region
+from engine.rules.prospect import ProspectState, by_label
+from engine.store import audit, campaigns, imports, prospects
+from engine.store.campaigns import Campaign
+from engine.store.prospects import Prospect
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/prospects", tags=["prospects"], route_class=ApiRoute)
+uploads = APIRouter(prefix="/campaigns/{campaign_id}/prospects", tags=["prospects"], route_class=StreamedRoute)
+
+ROWS_PER_CHUNK = 2_000
+
+_CSV = {"schema": {"type": "string"}, "example": "phone,name\n(415) 555-0123,Ann\n"}
+_FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
+
+
+@router.post("", response_model=AddedOut)
+async def add_prospects(campaign_id: str, body: PhonesIn, caller: Writer, held: Held) -> Response:
+    """All or none: one number that is not E.164 refuses the request. `added` counts those new to the campaign."""
+    phones = _checked(body.phones)
+    runtime = held.runtime
+    campaign = await _find(runtime.db, caller, campaign_id)
+    return reply({"added": await prospects.add(runtime.db, campaign, phones)})
+
+
+@router.get("", response_model=ProspectsOut, response_model_exclude_none=True)
+async def list_prospects(
+    campaign_id: str,
+    caller: Reader,
+    held: Held,
+    limit: int | None = None,
+    cursor: str | None = None,
+    status: str | None = None,
+) -> Response:
+    """All prospects in the order they were added, streamed; in pages with `limit` or `cursor`."""
+    page, state = Page("pros", limit, cursor), _parse_status(status)
+    db = held.runtime.reader
+    campaign = await _find(db, caller, campaign_id)
+    if page.is_whole:
+        return StreamingResponse(_stream(db, campaign, state), media_type="application/json")
+    async with db.connect() as conn:
+        rows = await prospects.page(conn, campaign, page.fetch, page.after, state)
+    return page.reply("prospects", rows, [_show(row) for row in rows])
+
+
+@uploads.post(
+    "/import",
+    response_model=ImportOut,
+    openapi_extra={"requestBody": {"content": {"text/csv": _CSV, "multipart/form-data": _FORM}, "required": True}},
+)
+async def import_prospects(
+    request: Request,
+    campaign_id: str,
+    caller: Writer,
+    held: Held,
+    region: str = "US",
+) -> Response:
+    """A CSV of any size, all of it or nothing: a `phone` column, or the only one; other columns are kept as data.
+
+    `region` (ISO 3166) reads numbers without a country code. With an `Idempotency-Key`, the body is not compared.
+    """
+    region = region.upper()
+    if not is_region(region):
+        fault = f"{shown(region)} is not a country; give a two-letter code such as US"
+        raise InvalidInput(f"region: {fault}", {"region": fault})
+    runtime = held.runtime
+    campaign = await _find(runtime.db, caller, campaign_id)
+    async with held.imports:
+        report = await imports.run_import(runtime.db, campaign, csv_chunks(request), region)
+    counted: dict[str, object] = {"added": report.added, "duplicates": report.duplicates, "invalid": report.invalid}
+    async with runtime.db.begin() as conn:
+        now = runtime.clock.now()
+        await audit.record(conn, caller.account_id, caller.actor, "campaign.import", campaign.public_id, now, counted)
+    errors = [{"line": row.line, "reason": row.reason, "text": row.text} for row in report.errors]
+    return reply(counted | {"errors": errors})
+
+
+async def _find(db: AsyncEngine, caller: Caller, campaign_id: str) -> Campaign:
+    async with db.connect() as conn:
+        return await campaigns.get(conn, caller.account_id, parse_campaign_id(campaign_id))
+
+
+def _checked(phones: Sequence[object]) -> list[str]:
+    """Raises InvalidInput that names the index and value of every phone that is not E.164."""
+    faults = {
+        f"phones[{index}]": f"{shown(phone)} is not an E.164 number such as +14155551234"
+        for index, phone in enumerate(phones)
+        if not (isinstance(phone, str) and is_e164(phone))
+    }
+    if faults:
+        raise InvalidInput(f"{len(faults)} of {len(phones)} phones are not E.164; nothing was added", faults)
+    return [str(phone) for phone in phones]
+
+
+def _parse_status(status: str | None) -> ProspectState | None:
+    state = by_label(status) if status is not None else None
+    if status is not None and state is None:
+        fault = f"{shown(status)} is not one of {', '.join(each.label for each in ProspectState)}"
+        raise InvalidInput(f"status: {fault}", {"status": fault})
+    return state
+
+
+async def _stream(db: AsyncEngine, campaign: Campaign, state: ProspectState | None) -> AsyncIterator[bytes]:
+    """The whole list as one JSON object, read a chunk at a time: a million rows take no more memory than a page."""
+    yield b'{"prospects":['
+    after_id, between = None, b""
+    while True:
+        async with db.connect() as conn:  # not held while a slow client reads
+            rows = await prospects.page(conn, campaign, ROWS_PER_CHUNK, after_id, state)
+        if rows:
+            yield between + orjson.dumps([_show(row) for row in rows])[1:-1]
+            after_id, between = rows[-1].id, b","
+        if len(rows) < ROWS_PER_CHUNK:
+            break
+    yield b"]}"
+
+
+def _show(prospect: Prospect) -> dict[str, object]:
+    return {
+        "id": prospect.public_id,
+        "campaignId": ids.encode("camp", prospect.campaign_id),
+        "phone": prospect.phone,
+        "status": prospect.state.label,
+    }

@@ -1,0 +1,128 @@
+"""Where a stream's bytes go: straight to uvicorn's transport when it can be had, through ASGI `send` otherwise.
+
+A broadcast that writes to transports costs a third of one that wakes a task per client (reference STREAMS.md 2.2), and
+only a transport can be aborted. It hangs on one private attribute of uvicorn, read in `open_sink` and nowhere else.
+"""
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import Protocol
+
+from starlette.types import Message, Receive, Send
+
+from engine.feed.tail import Sink
+
+# The kernel would otherwise hide 4 MB, some 13,000 events, of a client that has stopped reading.
+SEND_BUFFER_BYTES = 131_072
+
+
+class ClientSink(Sink, Protocol):
+    async def until_gone(self) -> None:
+        """Returns when the client has gone or was cut."""
+
+
+def open_sink(receive: Receive, send: Send) -> ClientSink:
+    """The sink of a response whose start has been sent."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if isinstance(transport, asyncio.Transport):
+        return TransportSink(transport, receive, send)
+    return AsgiSink(receive, send)
+
+
+class TransportSink:
+    """Writes HTTP chunks itself. The response never ends, so the server has nothing of its own to write."""
+
+    def __init__(self, transport: asyncio.Transport, receive: Receive, send: Send) -> None:
+        self._transport = transport
+        self._receive = receive
+        self._send = send
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            with suppress(OSError):  # already gone
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+    @property
+    def is_open(self) -> bool:
+        return not self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        if self.is_open:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def pending(self) -> int:
+        return self._transport.get_write_buffer_size() if self.is_open else 0
+
+    async def drained(self) -> None:
+        if self.is_open:
+            await self._send(_body(b""))  # which the server holds back while the transport is above its high-water mark
+
+    def cut(self) -> None:
+        self._transport.abort()
+
+    async def until_gone(self) -> None:
+        await _disconnect(self._receive)
+
+
+class AsgiSink:
+    """For any ASGI server: a buffer, and a task that sends it. Cut, it leaves the response unfinished."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._buffer: list[bytes] = []
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._sender = asyncio.create_task(self._run())
+
+    @property
+    def is_open(self) -> bool:
+        return not self._sender.done()
+
+    def write(self, data: bytes) -> None:
+        if self.is_open:
+            self._buffer.append(data)
+            self._bytes += len(data)
+            self._drained.clear()
+            self._filled.set()
+
+    def pending(self) -> int:
+        return self._bytes
+
+    async def drained(self) -> None:
+        if self._bytes:
+            await self._drained.wait()
+
+    def cut(self) -> None:
+        self._sender.cancel()
+
+    async def until_gone(self) -> None:
+        gone = asyncio.create_task(_disconnect(self._receive))
+        try:
+            await asyncio.wait({gone, self._sender}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            self._sender.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._filled.wait()
+                self._filled.clear()
+                data, self._buffer = b"".join(self._buffer), []
+                await self._send(_body(data))
+                self._bytes -= len(data)
+                if not self._bytes:
+                    self._drained.set()
+        finally:
+            self._drained.set()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _body(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}

@@ -1,0 +1,128 @@
+"""`GET /api/events` (reference 000): an account's events as they happen, resumable by id.
+
+What may fail is done before the answer begins. Afterwards a stream only ever ends by an aborted connection: an
+EventSource comes back after that, and stays away for good after a 429 or 503 (reference STREAMS.md 3.1).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Protocol
+from urllib.parse import parse_qsl, urlencode
+
+import structlog
+from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Receive, Scope, Send
+
+from api_min.auth import bearer_key
+from api_min.sinks import ClientSink, open_sink
+from engine.errors import InvalidInput, RateLimited
+from engine.feed import frames
+from engine.feed.hub import Hub
+from engine.rules.events import CHANNELS
+
+PATHS = ("/api/events", "/events")
+MAX_KEY_CHARS = 256
+
+_HEADERS = {
+    "Content-Type": frames.CONTENT_TYPE,
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx holds a gzipped stream back to its end otherwise
+}
+_CORS = {"Access-Control-Allow-Origin": "*"}
+_PREFLIGHT = _CORS | {
+    "Access-Control-Allow-Methods": "GET",
+    "Access-Control-Allow-Headers": "Authorization, Last-Event-ID, Cache-Control, X-Request-Id",
+    "Access-Control-Max-Age": "86400",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class Principal(Protocol):
+    @property
+    def account_id(self) -> int: ...
+
+
+Identify = Callable[[str], Awaitable[Principal]]  # key → who; raises Unauthorized, RateLimited
+
+
+def stream_routes(hub: Hub, identify: Identify) -> APIRouter:
+    """The event stream at its path and its bare alias. Any valid key follows the events of its account."""
+    router = APIRouter()
+
+    async def events(
+        request: Request,
+        token: Annotated[str | None, Query(description="your key, where no header can be sent")] = None,
+        channels: Annotated[str | None, Query(description=f"some of {', '.join(CHANNELS)}; all when left out")] = None,
+        last_event_id: Annotated[str | None, Header()] = None,
+        last_event_id_query: Annotated[str | None, Query(alias="lastEventId")] = None,
+    ) -> Response:
+        """Server-sent events: what follows `Last-Event-ID`, up to the last 1000, then live."""
+        _hide_token(request.scope)
+        wanted = parse_channels(channels)
+        key = (token or bearer_key(request))[:MAX_KEY_CHARS]
+        try:
+            caller = await identify(key)
+        except (RateLimited, SQLAlchemyError, OSError) as error:
+            _log.warning("stream.refused", error=type(error).__name__)
+            return EventStream(None)
+        after = last_event_id if last_event_id is not None else last_event_id_query
+
+        async def follow(sink: ClientSink) -> None:
+            subscription = await hub.subscribe(caller.account_id, sink, wanted, after or None)
+            try:
+                await sink.until_gone()
+            finally:
+                hub.unsubscribe(subscription)
+
+        return EventStream(follow)
+
+    async def preflight() -> Response:
+        return Response(status_code=204, headers=_PREFLIGHT)
+
+    for path in PATHS:
+        in_schema = path == PATHS[0]
+        router.add_api_route(
+            path, events, methods=["GET"], status_code=200, include_in_schema=in_schema, response_class=EventStream
+        )
+        router.add_api_route(path, preflight, methods=["OPTIONS"], include_in_schema=False)
+    return router
+
+
+def parse_channels(text: str | None) -> frozenset[str] | None:
+    """`"sms,voice"` → its names; None for all. Raises InvalidInput that names the unknown ones."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    unknown = [name[:64] for name in names if name not in CHANNELS]
+    if unknown:
+        known = ", ".join(CHANNELS)
+        raise InvalidInput(f"unknown channel {unknown[0]!r}; known are {known}", {"channels": unknown[:10]})
+    return frozenset(names) or None
+
+
+class EventStream(Response):
+    """A stream that ends with its client. `follow(sink)` writes to it until then; None cuts it at once."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, follow: Callable[[ClientSink], Awaitable[None]] | None) -> None:
+        super().__init__(headers=_HEADERS | _CORS)
+        del self.headers["content-length"]
+        self._follow = follow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 — ASGI's signature
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        sink = open_sink(receive, send)
+        try:
+            if self._follow is not None:
+                await self._follow(sink)
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("stream.failed", error=type(error).__name__)
+        finally:
+            sink.cut()
+            await sink.until_gone()  # so that the server sees a lost connection, not a response left unfinished
+
+
+def _hide_token(scope: Scope) -> None:
+    """Servers log the query of the scope when the answer begins; the key is known by then."""
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    scope["query_string"] = urlencode([pair for pair in pairs if pair[0] != "token"]).encode()

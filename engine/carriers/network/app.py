@@ -1,0 +1,50 @@
+"""Puts the network together: one exchange, two API shapes, the control API, one client session for all it calls."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from engine.carriers.network.command_shape import CommandShape, CommandWire
+from engine.carriers.network.config import Config
+from engine.carriers.network.control import Control
+from engine.carriers.network.document_shape import DocumentShape, DocumentWire
+from engine.carriers.network.exchange import Exchange
+from engine.carriers.network.journal import Journal
+
+_CALLBACK_CONNECTIONS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    base_url: str
+    port: int
+    exchange: Exchange
+
+
+@asynccontextmanager
+async def running(config: Config, log_path: Path, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Running]:
+    """Serves until the block ends. Port 0 takes a free one."""
+    journal = Journal(log_path)
+    timeout = aiohttp.ClientTimeout(total=config.callback_timeout_s)
+    connector = aiohttp.TCPConnector(limit=_CALLBACK_CONNECTIONS)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        exchange = Exchange(config, journal, session)
+        exchange.restore({"command": CommandWire(), "document": DocumentWire()})
+        app = web.Application()
+        for part in (CommandShape(exchange), DocumentShape(exchange), Control(exchange)):
+            app.add_routes(part.routes())
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        bound = runner.addresses[0][1]
+        try:
+            yield Running(f"http://{host}:{bound}", bound, exchange)
+        finally:
+            await exchange.close()
+            await runner.cleanup()
+            journal.close()

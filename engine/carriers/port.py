@@ -1,0 +1,207 @@
+"""The contract between the engine and every carrier: what we ask, what it may answer, what it tells us later.
+
+Two shapes fit it. A *command* carrier (Telnyx, Asterisk) takes `play`, `handoff` and `hangup` as requests after an
+event. A *document* carrier (Twilio, Vonage) fetches its next instructions: it asks `reply` for a rendered document. The
+engine decides one `Command` either way; only the adapter knows how it travels.
+
+Adapters hold no retry policy and read no clock. They say what happened, and the engine decides.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from engine.rules.telephony import (
+    AgentKind,
+    AgentTarget,
+    Amd,
+    CarrierError,
+    CarrierEvent,
+    Channel,
+    Command,
+    CommandKind,
+    EndReason,
+    EventKind,
+    Fault,
+)
+
+__all__ = [
+    "Ack",
+    "AgentKind",
+    "AgentTarget",
+    "Amd",
+    "BadCallback",
+    "BadSignature",
+    "CallRef",
+    "CallbackRequest",
+    "Capabilities",
+    "Carrier",
+    "CarrierError",
+    "CarrierEvent",
+    "Channel",
+    "Command",
+    "CommandKind",
+    "EndReason",
+    "EventKind",
+    "Fault",
+    "HttpReply",
+    "Lookup",
+    "LookupState",
+    "Outcome",
+    "PlaceCall",
+    "Receipt",
+    "SendMessage",
+    "Shape",
+    "Ticket",
+]
+
+
+class Outcome(StrEnum):
+    """What a create may leave behind."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # provably not carried out, for the reason in `error`
+    NOT_SENT = "not_sent"  # no byte left this process: the ticket expired, or the connection was refused
+    UNKNOWN = "unknown"  # perhaps carried out: reconciled, never resent blindly
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Permission to begin one create, in `engine.clock.boottime()` seconds.
+
+    After `deadline` no byte may leave. With `not_before` the create goes out at that slot or not at all: after
+    `not_after` the slot is forfeited, or sends would bunch and break the calls-per-second limit.
+    """
+
+    deadline: float
+    not_before: float | None = None
+    not_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceCall:
+    """One outbound call. `ref` was committed before this request and is the idempotency key at the carrier."""
+
+    ref: str
+    to: str  # E.164
+    from_: str  # E.164
+    ring_timeout_s: int
+    max_duration_s: int
+    amd: bool
+    callback_url: str  # the adapter adds `?att=<ref>`
+    not_after: datetime | None = None  # end of the legal window: never left in a carrier's queue beyond it
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    ref: str
+    to: str
+    from_: str
+    text: str
+    callback_url: str
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRef:
+    ref: str
+    carrier_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to a create. `events` holds what the carrier already knew when it answered (most know nothing)."""
+
+    outcome: Outcome
+    carrier_id: str = ""
+    error: CarrierError | None = None
+    events: tuple[CarrierEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The answer to a command. `gone` means the call no longer exists: nothing is left to command."""
+
+    ok: bool
+    gone: bool = False
+    error: CarrierError | None = None
+
+
+class LookupState(StrEnum):
+    FOUND = "found"
+    ABSENT = "absent"  # authoritative: the carrier never accepted it and never will
+    STILL_UNKNOWN = "still_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What the carrier knows of a ref. `events` replays its whole history when the carrier keeps one."""
+
+    state: LookupState
+    carrier_id: str = ""
+    events: tuple[CarrierEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRequest:
+    """A callback as it arrived: the URL as the carrier saw it, raw body, lower-case header names."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+class Shape(StrEnum):
+    COMMAND = "command"
+    DOCUMENT = "document"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    channels: frozenset[Channel]
+    shape: Shape
+    agent_kinds: frozenset[AgentKind]
+    authoritative_lookup: bool  # may `lookup` answer ABSENT?
+    is_simulated: bool = False
+
+
+class BadSignature(Exception):
+    """The callback is forged or stale: answered 403, nothing stored."""
+
+
+class BadCallback(Exception):
+    """The signature holds but the body cannot be read: answered 200, stored raw, or the carrier retries for hours."""
+
+
+class Carrier(Protocol):
+    """One account at one carrier. Methods never raise for what a carrier does; they return it."""
+
+    name: str
+    caps: Capabilities
+
+    async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt: ...
+    async def send_message(self, message: SendMessage, ticket: Ticket) -> Receipt: ...
+    async def command(self, call: CallRef, command: Command) -> Ack: ...
+    async def lookup(self, ref: str, channel: Channel) -> Lookup: ...
+    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent, ...]:
+        """Verifies and parses one callback; pure. `now_s` is real epoch time, for the signature's tolerance.
+
+        Raises BadSignature or BadCallback.
+        """
+        ...
+
+    def reply(self, request: CallbackRequest, plan: Command | None) -> HttpReply:
+        """What to answer the callback with: a rendered document for document carriers, an empty 200 for the others."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,39 @@
+"""P7: a tenant sees only its own. Hot tables have no foreign keys; these are what would have been refused."""
+
+from sqlalchemy import text
+
+from engine.checks.evidence import Evidence
+
+# What is wrong → a count of the rows that are.
+_ORPHANS: dict[str, str] = {
+    "campaigns without account": "campaigns c where not exists (select from accounts a where a.id = c.account_id)",
+    "keys without account": "api_keys k where not exists (select from accounts a where a.id = k.account_id)",
+    "DIDs without account": "dids d where not exists (select from accounts a where a.id = d.account_id)",
+    "suppressions without account": (
+        "suppressions s where not exists (select from accounts a where a.id = s.account_id)"
+    ),
+    "event logs without account": "event_heads h where not exists (select from accounts a where a.id = h.account_id)",
+    "counters without campaign": (
+        "campaign_counts n where not exists (select from campaigns c where c.id = n.campaign_id)"
+    ),
+    "prospects of another account than their campaign": (
+        "prospects p left join campaigns c on c.id = p.campaign_id where c.account_id is distinct from p.account_id"
+    ),
+    "attempts of another account, campaign or number than their prospect": (
+        "attempts a left join prospects p on p.campaign_id = a.campaign_id and p.id = a.prospect_id"
+        " where (p.account_id, p.phone) is distinct from (a.account_id, a.phone)"
+    ),
+    "attempts from a DID of another account": (
+        "attempts a left join dids d on d.id = a.did_id where d.account_id is distinct from a.account_id"
+    ),
+}
+
+
+async def accounts_agree(evidence: Evidence) -> list[str]:
+    """Every row belongs to the account of the row it hangs on."""
+    problems = []
+    async with evidence.engine.connect() as conn:
+        for fault, rows in _ORPHANS.items():
+            if found := (await conn.execute(text(f"select count(*) from {rows}"))).scalar():
+                problems.append(f"{found} {fault}")
+    return problems

@@ -1,0 +1,116 @@
+"""Which number carries which prospect, as far as the tokens of this tick go."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from engine.coordinator.pace import divide
+from engine.coordinator.senders import LOOK_S, Senders, Tokens, Wish
+from engine.coordinator.shard import Due
+from engine.rules.caller_id import DidFacts, Pool
+from engine.rules.campaign_config import parse_strategy
+
+Message = tuple[int, int, int, int, str, int, str]  # account, campaign, prospect, attempt, phone, DID, its number
+_Choose = Callable[[Due], DidFacts | None]
+
+
+class Assigned(NamedTuple):
+    wish: Wish
+    due: list[Due]
+    messages: list[Message]
+
+
+def cut_to_tokens(wishes: Sequence[Wish], tokens: Tokens, now: float) -> list[Wish]:
+    """Shares scarce tokens fairly among the campaigns that draw on the same numbers; who gets less asks again soon."""
+    rivals: dict[tuple[int, bool], list[Wish]] = {}
+    for wish in wishes:
+        rivals.setdefault((id(wish.numbers), wish.walk.campaign.is_direct), []).append(wish)
+    cut: list[Wish] = []
+    for group in rivals.values():
+        left = sum(tokens.of(group[0].walk, did) for did in group[0].numbers)
+        for wish, share in zip(group, divide(left, [wish.most for wish in group]), strict=True):
+            if share < wish.most:
+                wish.walk.ask_at = now + LOOK_S
+            if share:
+                cut.append(wish._replace(most=share))
+    return cut
+
+
+class Assigner:
+    """The assignments of one tick. Campaigns with the same numbers and strategy choose from one pool."""
+
+    def __init__(self, tokens: Tokens, senders: Senders) -> None:
+        self._tokens, self._senders = tokens, senders
+        self._choosers: dict[tuple[int, bool, str], _Choose] = {}
+
+    def assign(self, wish: Wish, now: float) -> Assigned:
+        """Gives the first prospects that wait their numbers; those without one wait on. Records the hints.
+
+        It does so before anything is awaited: the rescue must find each prospect either waiting or hinted.
+        """
+        walk = wish.walk
+        account_id, campaign_id, is_direct = walk.campaign.account_id, walk.campaign.id, walk.campaign.is_direct
+        choose = self._chooser(wish)
+        given: list[Due] = []
+        messages: list[Message] = []
+        kept: deque[Due] = deque()
+        for _ in range(wish.most):
+            due = walk.waiting.popleft()
+            did = choose(due)
+            if did is None:
+                kept.append(due)
+                if is_direct:
+                    continue
+                break  # no number has a token left: it is the same for the rest
+            given.append(due)
+            walk.hints[due.prospect_id] = (due.attempt, now)
+            messages.append((account_id, campaign_id, due.prospect_id, due.attempt, due.phone, did.id, did.number))
+        if kept:
+            walk.ask_at = now + LOOK_S
+            # A one-off call that waits for its number does not stand in the way of calls from others.
+            (walk.waiting.extend if is_direct else walk.waiting.extendleft)(kept)
+        for did_id, count in Counter(message[5] for message in messages).items():
+            self._tokens.spend(walk, did_id, count)
+            self._senders.used(did_id, count)
+        return Assigned(wish, given, messages)
+
+    def _chooser(self, wish: Wish) -> _Choose:
+        campaign = wish.walk.campaign
+        key = (id(wish.numbers), campaign.is_direct, str(campaign.caller_id_strategy))
+        if key not in self._choosers:
+            facts = [
+                DidFacts(did.id, did.number, left, self._senders.recent_uses(did.id))
+                for did in wish.numbers
+                if (left := self._tokens.of(wish.walk, did)) > 0
+            ]
+            strategy = campaign.caller_id_strategy
+            self._choosers[key] = _own_number(facts) if campaign.is_direct else _by_strategy(facts, strategy)
+        return self._choosers[key]
+
+
+def take_back(assigned: Assigned) -> None:
+    """As if it had not been assigned: the messages could not be enqueued. Its tokens stay spent."""
+    walk = assigned.wish.walk
+    for due in reversed(assigned.due):
+        walk.hints.pop(due.prospect_id, None)
+        walk.waiting.appendleft(due)
+
+
+def _by_strategy(facts: list[DidFacts], strategy: object) -> _Choose:
+    pool = Pool(facts, parse_strategy(strategy))
+    return lambda due: pool.take(due.phone)
+
+
+def _own_number(facts: list[DidFacts]) -> _Choose:
+    """A one-off call comes from the number that its client named."""
+    by_number = {did.number: did for did in facts}
+    left = {did.id: did.tokens for did in facts}
+
+    def choose(due: Due) -> DidFacts | None:
+        did = by_number.get(due.sender or "")
+        if did is None or not left[did.id]:
+            return None
+        left[did.id] -= 1
+        return did
+
+    return choose

@@ -1,0 +1,146 @@
+"""The tick: how much may go, what is due, which number carries it, and one message per prospect into the queue.
+
+Five round trips at most, however many campaigns: queue lengths, claim, buckets, messages, unused tokens. Nothing is
+done per slot or per waiting prospect, so a tick with nothing due costs nothing at any size.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from engine import metrics
+from engine.clock import boottime
+from engine.coordinator import pace
+from engine.coordinator.assign import Assigned, Assigner, cut_to_tokens, take_back
+from engine.coordinator.claim import Claim, claim
+from engine.coordinator.senders import Senders, Wish
+from engine.coordinator.shard import Shard, Walk
+from engine.ids import encode
+from engine.jobs import NAMESPACE, Actor, Queue, enqueue
+from engine.limits.buckets import Buckets
+from engine.rules.events import Event
+from engine.runtime import Runtime
+from engine.store import campaigns
+
+log = structlog.get_logger(__name__)
+
+NO_DIDS = "no_dids"
+IDLE_S = 0.5  # a campaign with nothing due is looked at again after this, or at a wake-up
+
+_ACTORS = {Queue.DIAL: Actor.PLACE_CALL, Queue.SEND: Actor.SEND_MESSAGE}
+
+
+class Dispatch:
+    def __init__(self, runtime: Runtime, shard: Shard) -> None:
+        self._runtime, self._shard = runtime, shard
+        self._reader = runtime.reader
+        self._senders = Senders(runtime, Buckets(runtime.redis))
+        self._depth_s = runtime.settings.queue_depth_s
+        self._hint_lease_s = runtime.settings.hint_lease_s
+        self._rooms = {queue: pace.Room(self._depth_s) for queue in _ACTORS}
+        self._turn = 0
+        self.every_s = runtime.settings.tick_s
+
+    async def run_once(self) -> int:
+        """Returns how many prospects were enqueued."""
+        now = boottime()
+        ready = [(walk, pace.allowance(walk, now, self._depth_s)) for walk in self._shard.dialing() if _may(walk, now)]
+        ready = [(walk, count) for walk, count in ready if count > 0]
+        if not ready:
+            return 0
+        self._turn = (self._turn + 1) % len(ready)  # scarce tokens go to another campaign first each time
+        ready = ready[self._turn :] + ready[: self._turn]
+        with metrics.TICK_SECONDS.time():
+            shares = await self._share(ready)
+            await self._claim(shares, now)
+            return await self._send([(walk, count) for walk, count in shares if walk.waiting and count])
+
+    async def _share(self, ready: Sequence[tuple[Walk, int]]) -> list[tuple[Walk, int]]:
+        """Cuts the campaigns' allowances to the room in their queues."""
+        queues = list(self._rooms)
+        async with self._runtime.queue.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.llen(f"{NAMESPACE}:{queue}")
+            lengths = await pipe.execute()
+        shares: list[tuple[Walk, int]] = []
+        for queue, length in zip(queues, lengths, strict=True):
+            metrics.QUEUE_DEPTH.labels(queue).set(length)
+            some = [(walk, count) for walk, count in ready if _queue(walk) is queue]
+            room = min(pace.MOST_PER_TICK, self._rooms[queue].measure(length, boottime()))
+            counts = pace.divide(room, [count for _, count in some])
+            shares += zip((walk for walk, _ in some), counts, strict=True)
+        return shares
+
+    async def _claim(self, shares: Sequence[tuple[Walk, int]], now: float) -> None:
+        wanted = [(walk, count - len(walk.waiting)) for walk, count in shares if walk.look_at <= now]
+        wanted = [(walk, count) for walk, count in wanted if count > 0]
+        if not wanted:
+            return
+        engine_now = self._runtime.clock.now()
+        claims = await claim(self._reader, wanted, engine_now)
+        since = now - self._hint_lease_s
+        for (walk, count), found in zip(wanted, claims, strict=True):
+            walk.waiting.extend(due for due in found.due if not walk.is_hinted(due.prospect_id, due.attempt, since))
+            if walk.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
+                walk.cursor = found.cursor
+                walk.look_at = 0.0 if len(found.due) == count else self._next_look(found, now)
+
+    def _next_look(self, found: Claim, now: float) -> float:
+        if found.next_due_s is None:
+            return now + IDLE_S
+        clock = self._runtime.clock
+        return now + min(IDLE_S, max(0.0, found.next_due_s - clock.now().timestamp()) / clock.speed)
+
+    async def _send(self, shares: Sequence[tuple[Walk, int]]) -> int:
+        numbers = await self._senders.load(self._reader, [walk for walk, _ in shares])
+        wishes = []
+        for (walk, count), found in zip(shares, numbers, strict=True):
+            if found:
+                wishes.append(Wish(walk, found, min(count, len(walk.waiting))))
+            else:
+                await self._pause_without_numbers(walk)
+        if not wishes:
+            return 0
+        tokens = await self._senders.take(wishes, self._runtime.clock.now())
+        assigner = Assigner(tokens, self._senders)
+        now = boottime()
+        assigned = [assigner.assign(wish, now) for wish in cut_to_tokens(wishes, tokens, now)]
+        try:
+            await self._enqueue(assigned)
+        except BaseException:
+            for each in assigned:
+                take_back(each)
+            raise
+        await self._senders.put_back(tokens)
+        return sum(len(each.due) for each in assigned)
+
+    async def _enqueue(self, assigned: Sequence[Assigned]) -> None:
+        for queue, actor in _ACTORS.items():
+            some = [each for each in assigned if _queue(each.wish.walk) is queue]
+            messages = [message for each in some for message in each.messages]
+            await enqueue(self._runtime.queue, queue, actor, messages)
+            for each in some:
+                each.wish.walk.backlog += len(each.due)
+            self._rooms[queue].add(len(messages))
+            metrics.CLAIMED.labels("sms" if queue is Queue.SEND else "voice").inc(len(messages))
+
+    async def _pause_without_numbers(self, walk: Walk) -> None:
+        campaign = walk.campaign
+        if campaign.is_direct:
+            walk.ask_at = boottime() + IDLE_S  # its number was checked when the call was accepted; it may come back
+            return
+        now = self._runtime.clock.now()
+        payload = {"campaignId": encode("camp", campaign.id), "name": campaign.name, "reason": NO_DIDS}
+        event = Event("campaign.paused.no_dids", now, payload, unique_id=encode("camp", campaign.id))
+        if await campaigns.pause_for(self._runtime.db, campaign.id, NO_DIDS, now, [event.encode()]):
+            log.warning("campaign.paused", campaign=campaign.public_id, reason=NO_DIDS)
+        self._shard.drop(campaign.id)
+
+
+def _may(walk: Walk, now: float) -> bool:
+    """Whether the campaign may have something to send: due and not read yet, or read and its numbers worth asking."""
+    return walk.ask_at <= now and (bool(walk.waiting) or walk.look_at <= now)
+
+
+def _queue(walk: Walk) -> Queue:
+    return Queue.SEND if walk.is_sms else Queue.DIAL

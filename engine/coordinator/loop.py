@@ -1,0 +1,70 @@
+"""The coordinator's loop: every duty in its own task, from start to SIGTERM."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+
+import structlog
+
+from engine.clock import boottime
+from engine.coordinator.complete import Complete
+from engine.coordinator.dispatch import Dispatch
+from engine.coordinator.duty import AWAY, Duty, Keeper
+from engine.coordinator.inbox import Inbox
+from engine.coordinator.lease import Lease
+from engine.coordinator.rescue import Rescue
+from engine.coordinator.shard import Shard
+from engine.coordinator.stats import Stats
+from engine.coordinator.sweep import Sweep
+from engine.coordinator.upkeep import Fold, Partitions, Purge
+from engine.coordinator.wake import Wake
+from engine.coordinator.watch import Watch
+from engine.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+POOL_SIZE = 12  # one connection per duty
+_STALE_S = 15.0
+
+
+class Coordinator:
+    def __init__(self, runtime: Runtime, owner: str | None = None) -> None:
+        self.owner = owner or secrets.token_hex(6)
+        self.shard = Shard()
+        nudge = asyncio.Event()
+        self.lease = Lease(runtime, self.shard, self.owner)
+        self.dispatch = Dispatch(runtime, self.shard)
+        duties: list[Duty] = [
+            self.lease,
+            Wake(runtime, self.shard, self.lease, self.owner, nudge),
+            Rescue(runtime, self.shard),
+            Complete(runtime, self.shard),
+            Sweep(runtime, self.shard),
+            Stats(runtime, self.shard),
+            Watch(runtime),
+            Inbox(runtime),
+            Fold(runtime, self.shard),
+            Partitions(runtime),
+            Purge(runtime),
+        ]
+        self._keepers = [Keeper(self.dispatch, nudge), *map(Keeper, duties)]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then gives its leases up. Raises what no outage explains."""
+        log.info("coordinator.started", owner=self.owner)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(keeper.keep()) for keeper in self._keepers]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+        try:
+            await self.lease.release_all()
+        except AWAY as error:
+            log.warning("lease.release_failed", error=str(error)[:300])  # they expire
+        log.info("coordinator.stopped", owner=self.owner)
+
+    def health(self) -> Mapping[str, bool]:
+        """Whether the two duties that all work depends on have lately succeeded."""
+        dispatch, lease = self._keepers[0], self._keepers[1]
+        since = boottime() - _STALE_S
+        return {"dispatch": dispatch.last_success > since, "lease": lease.last_success > since}

@@ -1,0 +1,59 @@
+"""Enqueues again what was left behind the cursors: hints lost with Redis or a worker, and rows that came in late.
+
+It reads what is still queued behind each cursor and compares that with the hints in memory. A row without a live hint
+waits to be enqueued again; a hint without a queued row has been begun and is forgotten. What remains is the campaign's
+true backlog, which corrects the pace's own estimate.
+
+The look back costs what lies dead behind the cursor, which under an old snapshot grows with the campaign. So it runs
+beside the dispatch, and never for more than a tenth of the time.
+"""
+
+import structlog
+
+from engine.clock import boottime
+from engine.coordinator.claim import queued_behind, read_due
+from engine.coordinator.shard import START, Shard, Walk
+from engine.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 2.0
+_REST = 9  # times as long as it took
+
+
+class Rescue:
+    every_s = _EVERY_S
+
+    def __init__(self, runtime: Runtime, shard: Shard) -> None:
+        self._db = runtime.reader
+        self._shard = shard
+        self._hint_lease_s = runtime.settings.hint_lease_s
+
+    async def run_once(self) -> int:
+        """Returns how many prospects wait to be enqueued again."""
+        begun = boottime()
+        walks = [walk for walk in self._shard.dialing() if walk.cursor != START]
+        if not walks:
+            return 0
+        behind = await queued_behind(self._db, walks)
+        lost = {walk.campaign.id: self._compare(walk, behind[walk.campaign.id], begun) for walk in walks}
+        wanted = {walk.campaign.id: (walk.campaign.is_direct, lost[walk.campaign.id]) for walk in walks}
+        found = await read_due(self._db, {key: value for key, value in wanted.items() if value[1]})
+        for walk in walks:
+            again = found.get(walk.campaign.id, [])
+            walk.waiting.extend(again)
+            if again:
+                log.info("hints.renewed", campaign=walk.campaign.public_id, prospects=len(again))
+        self.every_s = max(_EVERY_S, _REST * (boottime() - begun))
+        return sum(map(len, found.values()))
+
+    def _compare(self, walk: Walk, queued: dict[int, int], begun: float) -> list[int]:
+        """Forgets hints that were begun, sets the backlog, and returns the queued prospects without a live hint."""
+        # Hints younger than this look are not in it.
+        walk.hints = {id_: hint for id_, hint in walk.hints.items() if hint[1] >= begun or queued.get(id_) == hint[0]}
+        walk.backlog, walk.backlog_at = float(len(walk.hints)), boottime()
+        waiting = {due.prospect_id for due in walk.waiting}
+        since = begun - self._hint_lease_s
+        return [
+            id_ for id_, attempt in queued.items() if id_ not in waiting and not walk.is_hinted(id_, attempt, since)
+        ]

@@ -1,0 +1,117 @@
+"""Which of an account's numbers may carry how much now: their list from PostgreSQL, their tokens from Redis."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.clock import boottime, real_now
+from engine.coordinator.shard import Walk
+from engine.limits.buckets import Bucket, Buckets, sms_hold, voice_bucket
+from engine.runtime import Runtime
+from engine.store import dids
+from engine.store.dids import Did
+
+# A number that was added, or left the pool, is noticed within this. SMS numbers change with each message.
+_VOICE_TTL_S = 2.0
+_SMS_TTL_S = 0.25
+# With a scaled clock a bucket must hold what passes between two looks; see `voice_bucket`.
+LOOK_S = 0.2
+_USES_KEPT_S = 60.0
+
+_Key = tuple[bool, int]  # is SMS, DID
+
+
+class Wish(NamedTuple):
+    """A campaign with prospects to send, and its numbers."""
+
+    walk: Walk
+    numbers: list[Did]
+    most: int  # prospects
+
+
+@dataclass(slots=True)
+class Tokens:
+    """What was taken from the buckets in this tick, and how much of it is left."""
+
+    buckets: dict[_Key, Bucket] = field(default_factory=dict)
+    left: dict[_Key, int] = field(default_factory=dict)
+
+    def of(self, walk: Walk, did: Did) -> int:
+        return self.left.get((walk.is_sms, did.id), 0)
+
+    def spend(self, walk: Walk, did_id: int, count: int) -> None:
+        self.left[walk.is_sms, did_id] -= count
+
+
+class Senders:
+    def __init__(self, runtime: Runtime, buckets: Buckets) -> None:
+        self._runtime = runtime
+        self._buckets = buckets
+        self._known: dict[tuple[object, ...], tuple[float, list[Did]]] = {}
+        self._uses: Counter[int] = Counter()
+        self._uses_since = 0.0
+
+    def used(self, did_id: int, count: int) -> None:
+        self._uses[did_id] += count
+
+    def recent_uses(self, did_id: int) -> int:
+        return self._uses[did_id]
+
+    async def load(self, reader: AsyncEngine, walks: Iterable[Walk]) -> list[list[Did]]:
+        """The active numbers of each campaign, in order, not older than their time to live."""
+        now = boottime()
+        if now - self._uses_since > _USES_KEPT_S:
+            self._uses.clear()
+            self._known = {key: entry for key, entry in self._known.items() if now - entry[0] < _USES_KEPT_S}
+            self._uses_since = now
+        return [await self._load_one(reader, walk, now) for walk in walks]
+
+    async def take(self, wishes: Sequence[Wish], engine_now: datetime) -> Tokens:
+        """Asks every number that a wish may use for as much as the wish could need. Give back what is left."""
+        tokens = Tokens()
+        wanted: Counter[_Key] = Counter()
+        for wish in wishes:
+            for did in wish.numbers:
+                key = (wish.walk.is_sms, did.id)
+                if wish.walk.is_sms and did.sms_free_epoch > engine_now.timestamp():
+                    continue
+                wanted[key] += wish.most
+                if key not in tokens.buckets:
+                    tokens.buckets[key] = sms_hold(did.id) if wish.walk.is_sms else self._voice_bucket(did)
+        for is_sms in (False, True):
+            keys = [key for key in tokens.buckets if key[0] is is_sms]
+            asked = [(tokens.buckets[key], min(wanted[key], int(tokens.buckets[key].capacity))) for key in keys]
+            if asked:
+                granted = await self._buckets.take(asked, self._now_ms(is_sms))
+                tokens.left |= zip(keys, granted, strict=True)
+        return tokens
+
+    async def put_back(self, tokens: Tokens) -> None:
+        for is_sms in (False, True):
+            unused = [(tokens.buckets[key], left) for key, left in tokens.left.items() if key[0] is is_sms and left]
+            if unused:
+                await self._buckets.put_back(unused, self._now_ms(is_sms))
+
+    def _now_ms(self, is_sms: bool) -> int:
+        """An SMS hold is real time, a voice rate engine time."""
+        now = real_now() if is_sms else self._runtime.clock.now()
+        return int(now.timestamp() * 1000)
+
+    def _voice_bucket(self, did: Did) -> Bucket:
+        settings, speed = self._runtime.settings, self._runtime.clock.speed
+        slack_s = 0.0 if speed == 1 else 2 * LOOK_S * speed
+        return voice_bucket(did.id, did.calls_per_minute or settings.did_calls_per_minute, slack_s)
+
+    async def _load_one(self, reader: AsyncEngine, walk: Walk, now: float) -> list[Did]:
+        campaign = walk.campaign
+        key = (campaign.account_id, campaign.channel, campaign.caller_ids)
+        read_at, found = self._known.get(key, (float("-inf"), []))
+        if now - read_at > (_SMS_TTL_S if walk.is_sms else _VOICE_TTL_S):
+            async with reader.connect() as conn:
+                found = await dids.for_campaign(conn, campaign)
+            self._known[key] = (now, found)
+        return found

@@ -1,0 +1,48 @@
+"""Upkeep of the tables: counters of past minutes folded, log partitions made ahead and dropped, old keys purged."""
+
+from engine.clock import real_now
+from engine.coordinator.shard import Shard
+from engine.runtime import Runtime
+from engine.store import counts, idempotency, partitions
+
+_OPEN_MINUTES = 2  # a lane may still be writing to the present and the past one
+
+
+class Fold:
+    """Keeps the read of a campaign's counters at a handful of rows."""
+
+    every_s = 60.0
+
+    def __init__(self, runtime: Runtime, shard: Shard) -> None:
+        self._db, self._shard = runtime.db, shard
+
+    async def run_once(self) -> None:
+        before = int(real_now().timestamp() // 60) - _OPEN_MINUTES
+        for campaign_id in list(self._shard.walks):
+            async with self._db.begin() as conn:
+                await counts.fold(conn, campaign_id, before)
+
+
+class Partitions:
+    every_s = 3600.0
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._db, self._keep_days = runtime.db, runtime.settings.event_keep_days
+
+    async def run_once(self) -> None:
+        today = real_now().date()
+        async with self._db.begin() as conn:
+            await conn.run_sync(partitions.create_ahead, today)
+        async with self._db.begin() as conn:
+            await conn.run_sync(partitions.drop_older, today, self._keep_days)
+
+
+class Purge:
+    every_s = 3600.0
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._db = runtime.db
+
+    async def run_once(self) -> None:
+        async with self._db.begin() as conn:
+            await idempotency.purge(conn)

@@ -1,0 +1,76 @@
+"""What the workers need to know of a campaign, read with each batch and parsed once per change."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.rules.campaign import CampaignStatus
+from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
+from engine.rules.schedule import Schedule, parse_schedule
+from engine.rules.telephony import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFacts:
+    id: int
+    account_id: int
+    is_direct: bool
+    channel: Channel
+    status: CampaignStatus
+    carrier: str
+    calls_per_second: float
+    mode: VoiceMode | SmsMode
+    schedule: Schedule
+    agent: Agent | None  # the campaign's agent target, else its account's
+
+
+# JSON as text, because text is what the parse is remembered by.
+_SELECT = text("""
+    select c.id, c.account_id, c.is_direct, c.channel, c.status, c.carrier, c.calls_per_second,
+           c.mode::text, c.schedule::text, a.agent::text
+      from campaigns c join accounts a on a.id = c.account_id
+     where c.id = any(cast(:ids as bigint[]))
+""")
+
+
+async def load_campaigns(conn: AsyncConnection, campaign_ids: Iterable[int]) -> dict[int, CampaignFacts]:
+    """The campaigns that exist, by id, as this statement sees them."""
+    rows = await conn.execute(_SELECT, {"ids": sorted(campaign_ids)})
+    return {row.id: _facts(row) for row in rows}
+
+
+def _facts(row: Any) -> CampaignFacts:
+    mode = _mode(row.channel, row.mode)
+    own_agent = mode.agent if isinstance(mode, VoiceMode) else None
+    return CampaignFacts(
+        id=row.id,
+        account_id=row.account_id,
+        is_direct=row.is_direct,
+        channel=Channel(row.channel),
+        status=CampaignStatus(row.status),
+        carrier=row.carrier,
+        calls_per_second=row.calls_per_second,
+        mode=mode,
+        schedule=_schedule(row.schedule),
+        agent=own_agent or _agent(row.agent),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _mode(channel: str, mode: str) -> VoiceMode | SmsMode:
+    return parse_mode(channel, orjson.loads(mode))
+
+
+@lru_cache(maxsize=4096)
+def _schedule(schedule: str | None) -> Schedule:
+    return parse_schedule(orjson.loads(schedule)) if schedule else Schedule()
+
+
+@lru_cache(maxsize=4096)
+def _agent(agent: str | None) -> Agent | None:
+    return parse_agent(orjson.loads(agent)) if agent else None

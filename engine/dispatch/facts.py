@@ -1,0 +1,183 @@
+"""What settling reads: the attempts themselves, locked, and what their campaigns want of them.
+
+A campaign's plan is parsed once per change; its status is read anew with every batch, under the campaign's key.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ids import encode
+from engine.rules.campaign import CampaignStatus
+from engine.rules.campaign_config import Agent, SmsMode, parse_agent, parse_mode
+from engine.rules.decision import AttemptView, CallPlan, Limits, Plan, SmsPlan
+from engine.rules.telephony import AgentKind, AgentTarget, Channel
+from engine.settings import Settings
+from engine.store import arrays
+
+
+class AttemptKey(NamedTuple):
+    campaign_id: int
+    prospect_id: int
+    attempt: int
+
+
+def lock_order(key: AttemptKey) -> tuple[int, int]:
+    """Rows are locked by ascending prospect, then attempt."""
+    return key.prospect_id, key.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    account_id: int
+    channel: Channel
+    is_direct: bool
+    is_over: bool
+    plan: CallPlan | SmsPlan
+
+
+_OVER = (CampaignStatus.CANCELLED, CampaignStatus.FAILED, CampaignStatus.COMPLETED)
+_AGENT_WORDS = ("systemPrompt", "model", "voice", "firstSpeaker", "temperature", "tools")  # of a one-off AI call
+
+_COLUMNS = """a.campaign_id, a.prospect_id, a.attempt, a.try, a.account_id, a.phone, a.did_id, a.from_number, a.carrier,
+    a.carrier_id, a.state, a.agent_state, a.amd, a.outcome, a.reason, a.intent_at, a.answered_at, a.greeting_ended_at,
+    a.ended_at, a.duration_s, a.check_at, a.command, a.command_no"""
+_KEYS = """unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:campaigns as bigint[]))
+    as k(prospect_id, attempt, campaign_id)"""
+
+# A lateral look-up stays a nested loop on the primary key whatever the statistics say, and so locks in our order.
+_LOCK = text(f"""
+    select {_COLUMNS} from {_KEYS} cross join lateral (
+        select * from attempts
+         where prospect_id = k.prospect_id and attempt = k.attempt and campaign_id = k.campaign_id for update) a
+""")
+_READ = text(f"""
+    select {_COLUMNS} from {_KEYS} cross join lateral (
+        select * from attempts
+         where prospect_id = k.prospect_id and attempt = k.attempt and campaign_id = k.campaign_id) a
+""")
+_CAMPAIGNS = text("""
+    select c.id, c.account_id, c.channel, c.is_direct, c.status, c.carrier, c.mode::text, a.agent::text, a.name,
+           a.settings ->> 'identification' as identification
+      from campaigns c join accounts a on a.id = c.account_id where c.id = any(cast(:ids as bigint[]))
+""")
+_PARAMETERS = text("""
+    select campaign_id, id, data from prospects
+     where (campaign_id, id) in (select * from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[])))
+""")
+
+
+async def lock_attempts(conn: AsyncConnection, keys: Collection[AttemptKey]) -> list[AttemptView]:
+    """The attempts that exist, locked in ascending order, as they are after whoever held them before."""
+    return await _select(conn, _LOCK, keys)
+
+
+async def read_attempts(conn: AsyncConnection, keys: Collection[AttemptKey]) -> list[AttemptView]:
+    return await _select(conn, _READ, keys)
+
+
+async def load_campaigns(
+    conn: AsyncConnection, campaign_ids: Collection[int], limits: Limits, document_carriers: Collection[str]
+) -> dict[int, Campaign]:
+    """The campaigns that exist, by id, as this statement sees them."""
+    rows = await conn.execute(_CAMPAIGNS, {"ids": arrays.numbers(sorted(campaign_ids))})
+    campaigns = {}
+    for row in rows:
+        status = CampaignStatus(row.status)
+        said = row.identification or f"This call was placed by {row.name}. To be left alone, call {{number}}."
+        plan = _plan(
+            row.id, row.channel, row.is_direct, status in _OVER, row.carrier in document_carriers, row.mode, row.agent,
+            said, limits,
+        )  # fmt: skip
+        campaigns[row.id] = Campaign(row.account_id, Channel(row.channel), row.is_direct, status in _OVER, plan)
+    return campaigns
+
+
+async def load_parameters(conn: AsyncConnection, keys: Sequence[AttemptKey]) -> dict[int, Mapping[str, Any]]:
+    """What each one-off call was asked to be, by prospect."""
+    params = {
+        "campaigns": arrays.numbers([key.campaign_id for key in keys]),
+        "prospects": arrays.numbers([key.prospect_id for key in keys]),
+    }
+    return {row.id: row.data or {} for row in await conn.execute(_PARAMETERS, params)}
+
+
+def one_off_plan(plan: CallPlan, parameters: Mapping[str, Any]) -> CallPlan:
+    """A one-off call's own plan: with a `systemPrompt` it is an AI call, whose agent is told everything about it."""
+    told = {name: _word(parameters[name]) for name in _AGENT_WORDS if parameters.get(name) is not None}
+    longest = parameters.get("maxDuration")
+    agent = plan.agent and replace(plan.agent, params={**plan.agent.params, **told})
+    return replace(
+        plan,
+        agent=agent,
+        is_ai="systemPrompt" in told,
+        max_duration_s=float(longest) if isinstance(longest, int) else plan.max_duration_s,
+    )
+
+
+def limits_of(settings: Settings, speed: float) -> Limits:
+    return Limits(
+        speed=speed,
+        abandon_after_s=settings.abandon_after_s,
+        reconcile_after_s=settings.reconcile_after_s,
+        reconcile_give_up_s=settings.reconcile_give_up_s,
+        delivery_deadline_s=settings.delivery_deadline_s,
+    )
+
+
+async def _select(conn: AsyncConnection, statement: Any, keys: Collection[AttemptKey]) -> list[AttemptView]:
+    ordered = sorted(keys, key=lock_order)
+    params = {
+        "prospects": arrays.numbers([key.prospect_id for key in ordered]),
+        "attempts": arrays.numbers([key.attempt for key in ordered]),
+        "campaigns": arrays.numbers([key.campaign_id for key in ordered]),
+    }
+    rows = (await conn.execute(statement, params)).all()
+    return [AttemptView._make(row) for row in rows]
+
+
+@lru_cache(maxsize=4096)
+def _plan(
+    campaign_id: int,
+    channel: str,
+    is_direct: bool,
+    is_over: bool,
+    is_document: bool,
+    mode_text: str,
+    account_agent: str | None,
+    identification: str,
+    limits: Limits,
+) -> CallPlan | SmsPlan:
+    mode = parse_mode(channel, orjson.loads(mode_text))
+    name = encode("camp", campaign_id)
+    base = Plan(campaign=name, is_direct=is_direct, is_over=is_over, retry=mode.retry, limits=limits)
+    shared: dict[str, Any] = {field: getattr(base, field) for field in Plan.__slots__}
+    if isinstance(mode, SmsMode):
+        return SmsPlan(**shared)
+    agent = mode.agent
+    if agent is None and (mode.ai or is_direct) and account_agent is not None:
+        agent = parse_agent(orjson.loads(account_agent))
+    return CallPlan(
+        **shared,
+        agent=None if agent is None else _target(agent, mode.system_prompt),
+        is_ai=mode.ai,
+        audio_url=mode.voicemail_audio_url or "",
+        identification=identification,
+        ring_timeout_s=mode.ring_timeout_s,
+        max_duration_s=mode.max_duration_s,
+        is_document=is_document,
+    )
+
+
+def _target(agent: Agent, system_prompt: str | None) -> AgentTarget:
+    params = dict(agent.params) | ({"systemPrompt": system_prompt} if system_prompt else {})
+    return AgentTarget(AgentKind(agent.kind), agent.address, params)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

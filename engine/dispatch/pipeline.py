@@ -1,0 +1,311 @@
+"""From a hint to a recorded answer: slots, intent, create, settle, acknowledge. One pipeline per channel and worker.
+
+    hints ─▶ batch ─▶ send slots ─▶ intent transaction ─▶ creates, each at its slot ─▶ answers ─▶ settle ─▶ finished
+
+Nothing waits after the intent but the slot, at most a second ahead. A create that misses its slot takes another while
+its ticket is good; one that cannot begin in time is `not_sent` and goes through the whole intent again. A message is
+acknowledged when its answer is durable, so what is in flight is bounded by the consumer's prefetch.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine import metrics
+from engine.carriers import fence
+from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, SendMessage, Ticket
+from engine.clock import Clock, boottime
+from engine.dispatch.batcher import Batcher
+from engine.dispatch.campaigns import load_campaigns
+from engine.dispatch.intent import Intent, IntentBatch, IntentContext, Job, commit_intents, take_batch
+from engine.dispatch.tempo import Tempo
+from engine.ids import attempt_ref
+from engine.limits.slots import Lane, SendSlots, Slot
+from engine.rules.campaign_config import SmsMode, VoiceMode
+from engine.rules.telephony import Channel
+from engine.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LANES = 1  # while a batch waits for PostgreSQL the next gathers; what is not waiting is this process's own CPU
+ASK_GRID_S = 0.05
+RETRY_S = 0.02
+LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
+GROUP = 64  # creates that share a lead
+NEAR_S = 0.002  # slots that share a timer: a seventh of what a create may be late
+RATE_TTL_S = 1.0  # how long a campaign's calls_per_second is remembered for its slots
+
+
+class Answers(Protocol):
+    """Where answered creates go; see `engine.dispatch.settling`."""
+
+    def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None: ...
+
+
+class _Slotted(NamedTuple):
+    job: Job
+    slot: Slot
+
+
+Granted = tuple[Intent, _Slotted]
+
+
+class _Late(NamedTuple):
+    intent: Intent
+    slot: asyncio.Future[Slot | float | None]  # a slot, when to ask again (boottime), or none
+
+
+class Pipeline:
+    """The pipeline of one channel. Call `submit` from any thread; `finished` receives the jobs to acknowledge."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        engine: AsyncEngine,
+        clock: Clock,
+        settings: Settings,
+        slots: SendSlots,
+        carriers: Mapping[str, Carrier],
+        answers: Answers,
+        finished: Callable[[Sequence[Job]], None],
+        writer: int,
+    ) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._clock = clock
+        self._settings = settings
+        self._slots = slots
+        self._carriers = carriers
+        self._answers = answers
+        self._finished = finished
+        self._writer = writer
+        self._rates: dict[int, tuple[float, float]] = {}  # campaign → (calls per second, boottime of reading)
+        self._tempo = Tempo(settings.batch_size)
+        self._creates: set[asyncio.Task[None]] = set()
+        self._batcher: Batcher[Job] = Batcher(
+            self._dispatch,
+            limit=settings.batch_size,
+            lanes=LANES,
+            wait_s=settings.batch_wait_s,
+            take=lambda waiting, _limit: take_batch(waiting, self._tempo.batch_size),
+        )
+        self._late: Batcher[_Late] = Batcher(
+            self._slots_for_late, limit=settings.batch_size, lanes=1, wait_s=settings.batch_wait_s
+        )
+
+    def submit(self, job: Job) -> None:
+        """Takes one hint; safe from any thread."""
+        self._batcher.submit(job)
+
+    async def drain(self) -> list[Job]:
+        """Begins nothing new, waits until every ticket is answered or expired, and returns the jobs never begun."""
+        unbegun = await self._batcher.close()
+        while self._creates:
+            await asyncio.wait(self._creates)
+        await self._late.close()
+        return unbegun
+
+    async def _dispatch(self, jobs: list[Job], lane: int) -> None:
+        oldest_ms = min(job.enqueued_ms for job in jobs)
+        metrics.QUEUE_AGE_SECONDS.labels(jobs[0].queue).observe(max(0.0, time.time() - oldest_ms / 1000))
+        try:
+            slotted = await self._take_slots(jobs)
+        except Exception:
+            self._finished(jobs)  # no slot, no create: the coordinator enqueues these prospects again
+            raise
+        if not slotted:
+            return
+        context = IntentContext(
+            channel=self._channel,
+            clock=self._clock,
+            ticket_s=self._settings.ticket_s,
+            answer_s=self._settings.carrier_timeout_s + self._settings.reconcile_after_s,
+            writer=self._writer + lane,
+        )
+        begun = boottime()
+        try:
+            batch = await commit_intents(self._engine, [item.job.hint for item in slotted], context)
+        except Exception:
+            # Nothing was committed, so nothing may be sent. The coordinator enqueues these prospects again.
+            self._finished([item.job for item in slotted])
+            raise
+        taken_s = boottime() - begun
+        self._tempo.committed(taken_s)
+        metrics.INTENT_SECONDS.observe(taken_s)
+        await self._begin_creates(slotted, batch)
+
+    async def _take_slots(self, jobs: list[Job]) -> list[_Slotted]:
+        """A slot for each job, at least the intent's usual time ahead; the jobs without one wait outside and return.
+
+        Creates take their time to begin, so a large batch asks for its slots in groups, each a little later.
+        """
+        rates = await self._read_rates({job.hint.campaign_id for job in jobs})
+        groups = [jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)]
+        slotted: list[_Slotted] = []
+        for number, group in enumerate(groups):
+            slotted += await self._slots_for(group, rates, self._tempo.lead_of_group_s(number, len(groups)))
+        return slotted
+
+    async def _slots_for(self, jobs: list[Job], rates: Mapping[int, float], lead_s: float) -> list[_Slotted]:
+        by_campaign: dict[int, list[Job]] = {}
+        for job in jobs:
+            by_campaign.setdefault(job.hint.campaign_id, []).append(job)
+        wanted = [(lanes(campaign_id, rates), len(some)) for campaign_id, some in by_campaign.items()]
+        slotted: list[_Slotted] = []
+        grants = await self._slots.acquire(wanted, lead_s=lead_s)
+        for some, grant in zip(by_campaign.values(), grants, strict=True):
+            slotted += map(_Slotted, some, grant.slots)
+            self._ask_again(some[len(grant.slots) :], grant.ask_at)
+        return slotted
+
+    async def _read_rates(self, campaign_ids: Collection[int]) -> dict[int, float]:
+        now = boottime()
+        stale = [c for c in campaign_ids if now - self._rates.get(c, (0.0, 0.0))[1] > RATE_TTL_S]
+        if stale:
+            async with self._reader.connect() as conn:
+                facts = await load_campaigns(conn, stale)
+            for campaign_id in stale:
+                # Texts are paced by their senders, and an unknown campaign gets no intent: any rate will do for both.
+                is_paced = self._channel is Channel.VOICE and campaign_id in facts
+                rate = facts[campaign_id].calls_per_second if is_paced else self._settings.max_calls_per_second
+                self._rates[campaign_id] = (rate, now)
+        return {campaign_id: self._rates[campaign_id][0] for campaign_id in campaign_ids}
+
+    def _ask_again(self, jobs: Sequence[Job], ask_at: Sequence[float]) -> None:
+        """Submits the jobs once more when their slots come near, in a few groups rather than one timer each."""
+        now = boottime()
+        groups: dict[int, list[Job]] = {}
+        for job, at in zip(jobs, ask_at, strict=True):
+            groups.setdefault(math.ceil((at - now) / ASK_GRID_S), []).append(job)
+        for grid, group in groups.items():
+            metrics.LIMITER_WAIT_SECONDS.observe(grid * ASK_GRID_S)
+            asyncio.get_running_loop().call_later(grid * ASK_GRID_S, self._batcher.submit_many, group)
+
+    async def _begin_creates(self, slotted: Sequence[_Slotted], batch: IntentBatch) -> None:
+        by_prospect = {item.job.hint.prospect_id: item for item in slotted}
+        granted = [(intent, by_prospect.pop(intent.hint.prospect_id)) for intent in batch.granted]
+        granted.sort(key=lambda each: each[1].slot.at)
+        for group in near_slots(granted):
+            self._start(self._create_at(group[-1][1].slot.at, group))
+        if not by_prospect:
+            return
+        for _, reason in batch.refused:
+            metrics.INTENTS_REFUSED.labels(reason).inc()
+        self._finished([item.job for item in by_prospect.values()])
+        await self._give_back(by_prospect.values())
+
+    async def _give_back(self, unused: Iterable[_Slotted]) -> None:
+        by_campaign: dict[int, list[Slot]] = {}
+        for item in unused:
+            by_campaign.setdefault(item.job.hint.campaign_id, []).append(item.slot)
+        rates = {campaign_id: rate for campaign_id, (rate, _) in self._rates.items()}
+        for campaign_id, slots in by_campaign.items():
+            await self._slots.give_back(lanes(campaign_id, rates), slots)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._creates.add(task)
+        task.add_done_callback(self._creates.discard)
+
+    async def _create_at(self, at: float, group: Sequence[Granted]) -> None:
+        """One timer for slots that lie close together; `at` is the last of them, so that none is early."""
+        await asyncio.sleep(max(0.0, at - boottime()))
+        for intent, item in group:
+            self._start(self._create(intent, item))
+
+    async def _create(self, intent: Intent, item: _Slotted) -> None:
+        slot: Slot | None = item.slot
+        receipt = fence.not_sent(fence.SLOT_MISSED)
+        while slot is not None:
+            receipt = await self._send(intent, Ticket(intent.deadline, slot.at, slot.until))
+            if receipt.error is None or receipt.error.code != fence.SLOT_MISSED:
+                break
+            metrics.SLOTS_FORFEITED.inc()
+            self._tempo.missed()
+            slot = await self._another_slot(intent)
+        self._answers.answered(intent, receipt, item.job)
+
+    async def _send(self, intent: Intent, ticket: Ticket) -> Receipt:
+        carrier = self._carriers[intent.campaign.carrier]
+        try:
+            request = create_request(intent, self._settings)
+            if isinstance(request, SendMessage):
+                return await carrier.send_message(request, ticket)
+            return await carrier.place_call(request, ticket)
+        except Exception:
+            log.exception("create.failed", carrier=intent.campaign.carrier)
+            return Receipt(Outcome.UNKNOWN)
+
+    async def _another_slot(self, intent: Intent) -> Slot | None:
+        """For a create that was late for its slot: the next one that comes while the ticket is still good."""
+        while boottime() < intent.deadline - LAST_S:
+            future: asyncio.Future[Slot | float | None] = asyncio.get_running_loop().create_future()
+            self._late.submit_many([_Late(intent, future)])
+            answer = await future
+            if not isinstance(answer, float):
+                return answer
+            await asyncio.sleep(max(RETRY_S, answer - boottime()))
+        return None
+
+    async def _slots_for_late(self, late: list[_Late], _lane: int) -> None:
+        by_campaign: dict[int, list[_Late]] = {}
+        for each in late:
+            by_campaign.setdefault(each.intent.hint.campaign_id, []).append(each)
+        try:
+            rates = {campaign_id: self._rates[campaign_id][0] for campaign_id in by_campaign}
+            wanted = [(lanes(campaign_id, rates), len(some)) for campaign_id, some in by_campaign.items()]
+            grants = await self._slots.acquire(wanted, lead_s=self._tempo.lead_s)
+        except Exception:
+            for each in late:
+                each.slot.set_result(None)
+            raise
+        for some, grant in zip(by_campaign.values(), grants, strict=True):
+            answers: list[Slot | float] = [*grant.slots, *grant.ask_at]
+            for each, answer in zip(some, answers, strict=True):
+                is_too_late = isinstance(answer, Slot) and answer.until > each.intent.deadline - LAST_S
+                each.slot.set_result(None if is_too_late else answer)
+
+
+def near_slots(granted: Sequence[Granted]) -> list[list[Granted]]:
+    """Groups of creates, in order of their slots, whose slots lie within `NEAR_S` of one another."""
+    groups: list[list[Granted]] = []
+    until = 0.0
+    for each in granted:
+        if not groups or each[1].slot.at > until:
+            groups.append([])
+            until = each[1].slot.at + NEAR_S
+        groups[-1].append(each)
+    return groups
+
+
+def lanes(campaign_id: int, rates: Mapping[int, float]) -> tuple[Lane, ...]:
+    """The short-window limits of one create."""
+    return (Lane(f"campaign:{campaign_id}", rates[campaign_id]),)
+
+
+def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessage:
+    """The request that an intent allows: numbers as committed, everything else from the campaign's mode."""
+    hint, mode = intent.hint, intent.campaign.mode
+    ref = attempt_ref(hint.campaign_id, hint.prospect_id, hint.attempt)
+    callback_url = f"{settings.public_url}/carriers/{intent.campaign.carrier}/callbacks"
+    data = intent.data or {}
+    if isinstance(mode, SmsMode):
+        message = data.get("message") if intent.campaign.is_direct else mode.message
+        return SendMessage(ref=ref, to=hint.phone, from_=hint.from_number, text=str(message), callback_url=callback_url)
+    assert isinstance(mode, VoiceMode)
+    longest = data.get("maxDuration") if intent.campaign.is_direct else None
+    return PlaceCall(
+        ref=ref,
+        to=hint.phone,
+        from_=hint.from_number,
+        ring_timeout_s=mode.ring_timeout_s,
+        max_duration_s=longest if isinstance(longest, int) else mode.max_duration_s,
+        amd=True,
+        callback_url=callback_url,
+    )

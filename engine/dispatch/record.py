@@ -1,0 +1,258 @@
+"""Writes what was decided: attempts, prospects, senders, suppressions, counters and events, each in one statement.
+
+Every update names the state it comes from, so what a rival has moved stays as the rival left it, and only what was
+really moved is counted and told.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import orjson
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.dispatch.breath import breathing
+from engine.dispatch.facts import AttemptKey, Campaign
+from engine.rules.attempt import AttemptState
+from engine.rules.decision import UNANSWERED, Decision
+from engine.rules.prospect import Outcome, ProspectState
+from engine.rules.stats import Delta
+from engine.rules.telephony import Channel
+from engine.settings import Settings
+from engine.store import arrays, counts, outbox
+
+log = structlog.get_logger(__name__)
+
+Settled = tuple[Campaign, Decision]
+
+# The tables are large and their statistics old: a hash join would scan a partition for five hundred rows. These hold
+# until the transaction ends.
+_PLAN_BY_KEY = text("select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)")
+# `+ 0`: the planner must not trust the statistics of a column that changes by the second.
+_ATTEMPTS = text("""
+    update attempts a
+       set state = u.state, agent_state = u.agent_state, amd = u.amd, outcome = u.outcome, reason = u.reason,
+           carrier_id = u.carrier_id, answered_at = u.answered_at, greeting_ended_at = u.greeting_ended_at,
+           ended_at = u.ended_at, duration_s = u.duration_s, check_at = to_timestamp(u.check_s),
+           command = cast(u.command as jsonb), command_no = u.command_no
+      from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:tries as smallint[]),
+                  cast(:from_states as smallint[]), cast(:states as smallint[]), cast(:agent_states as smallint[]),
+                  cast(:amds as text[]), cast(:outcomes as smallint[]), cast(:reasons as text[]),
+                  cast(:carrier_ids as text[]), cast(:answered as timestamptz[]), cast(:greeted as timestamptz[]),
+                  cast(:ended as timestamptz[]), cast(:durations as int[]), cast(:checks as float8[]),
+                  cast(:commands as text[]), cast(:command_nos as smallint[]))
+           as u(prospect_id, attempt, try, from_state, state, agent_state, amd, outcome, reason, carrier_id,
+                answered_at, greeting_ended_at, ended_at, duration_s, check_s, command, command_no)
+     where a.prospect_id = u.prospect_id and a.attempt = u.attempt and a.try + 0 = u.try and a.state + 0 = u.from_state
+    returning a.prospect_id, a.attempt
+""")
+_PROSPECTS = text(f"""
+    update prospects p
+       set state = u.state, attempt = u.next_attempt, outcome = u.outcome, reason = u.reason,
+           next_attempt_at = case when u.state = {ProspectState.SENT:d} then p.next_attempt_at
+                                  else coalesce(u.next_at, 'infinity') end
+      from unnest(cast(:campaigns as bigint[]), cast(:ids as bigint[]), cast(:attempts as smallint[]),
+                  cast(:from_states as smallint[]), cast(:states as smallint[]), cast(:next_attempts as smallint[]),
+                  cast(:outcomes as smallint[]), cast(:reasons as text[]), cast(:next_at as timestamptz[]))
+           as u(campaign_id, id, attempt, from_state, state, next_attempt, outcome, reason, next_at)
+     where p.campaign_id = u.campaign_id and p.id = u.id and p.attempt + 0 = u.attempt and p.state + 0 = u.from_state
+    returning p.id
+""")
+_SENDERS = text("""
+    update dids d set sms_free_at = u.free_at
+      from unnest(cast(:ids as bigint[]), cast(:free_at as timestamptz[])) as u(id, free_at)
+     where d.id = u.id and d.sms_free_at = 'infinity'
+""")
+_SUPPRESS = text("""
+    insert into suppressions (account_id, phone, reason, source, created_at)
+    select account_id, phone, 'opted_out', 'carrier', :now
+      from unnest(cast(:accounts as bigint[]), cast(:phones as text[])) as u(account_id, phone)
+    on conflict (account_id, phone) do nothing
+""")
+
+
+class Move:
+    """Where one decision takes its prospect."""
+
+    __slots__ = ("after", "before", "decision", "next_at", "next_attempt", "outcome", "reason")
+
+    def __init__(self, decision: Decision, before: ProspectState, after: ProspectState) -> None:
+        self.decision = decision
+        self.before, self.after = before, after
+        self.next_attempt: int = decision.view.attempt
+        self.next_at: datetime | None = None
+        self.outcome: Outcome | None = None
+        self.reason = decision.reason
+
+    @property
+    def is_retry(self) -> bool:
+        """Queued for an attempt that is not the first: `retrying` in the stats."""
+        return self.after is ProspectState.QUEUED and self.next_attempt > 1
+
+
+def key_of(decision: Decision) -> AttemptKey:
+    view = decision.view
+    return AttemptKey(view.campaign_id, view.prospect_id, view.attempt)
+
+
+def move_of(campaign: Campaign, decision: Decision) -> Move | None:
+    """None when the prospect stays as it is. A cancelled campaign tries nothing again."""
+    before = _prospect_state(campaign.channel, decision.view.state)
+    if before is None:
+        return None
+    if decision.is_released:
+        move = Move(decision, before, ProspectState.CANCELLED if campaign.is_over else ProspectState.QUEUED)
+        move.next_at = None if campaign.is_over else decision.release_at
+        return move
+    if decision.state is AttemptState.ENDED:
+        is_last = decision.next_attempt_at is None
+        move = Move(decision, before, ProspectState.COMPLETED if is_last else ProspectState.QUEUED)
+        move.next_at = decision.next_attempt_at
+        if is_last:
+            move.outcome = decision.outcome
+        else:
+            move.next_attempt += 1
+        return move
+    after = _prospect_state(campaign.channel, decision.state)
+    return Move(decision, before, after) if after is not None and after is not before else None
+
+
+async def write(
+    conn: AsyncConnection, settled: Sequence[Settled], rng: Random, settings: Settings, writer: int
+) -> Sequence[Settled]:
+    """Writes decisions, in ascending order of their keys; returns those whose row was still as they began with it."""
+    if not settled:
+        return settled
+    await conn.execute(_PLAN_BY_KEY)
+    found = await conn.execute(_ATTEMPTS, _attempt_columns([decision for _, decision in settled]))
+    if found.rowcount != len(settled):
+        kept = {tuple(row) for row in found}
+        settled = [each for each in settled if (each[1].view.prospect_id, each[1].view.attempt) in kept]
+    moves = [move for campaign, decision in settled if (move := move_of(campaign, decision)) is not None]
+    moves = await _write_prospects(conn, moves)
+    await _free_senders(conn, settled, rng, settings)
+    await _suppress(conn, settled)
+    await counts.add(conn, _deltas(moves), writer)
+    await outbox.publish(conn, await _events(settled))
+    return settled
+
+
+def _prospect_state(channel: Channel, state: int) -> ProspectState | None:
+    """The prospect's state while its attempt is in `state`; None when the attempt is not under way."""
+    if state in (AttemptState.RELEASED, AttemptState.ENDED):
+        return None
+    if channel is Channel.VOICE:
+        return ProspectState.DIALING
+    return ProspectState.SENDING if state in UNANSWERED else ProspectState.SENT
+
+
+def _attempt_columns(decisions: Sequence[Decision]) -> dict[str, str]:
+    views = [decision.view for decision in decisions]
+    return {
+        "prospects": arrays.numbers([view.prospect_id for view in views]),
+        "attempts": arrays.numbers([view.attempt for view in views]),
+        "tries": arrays.numbers([view.try_no for view in views]),
+        "from_states": arrays.numbers([view.state for view in views]),
+        "states": arrays.numbers([int(decision.state) for decision in decisions]),
+        "agent_states": arrays.numbers([int(decision.agent_state) for decision in decisions]),
+        "amds": arrays.texts([decision.amd for decision in decisions]),
+        "outcomes": arrays.numbers([_code(decision.outcome) for decision in decisions]),
+        "reasons": arrays.texts([decision.reason for decision in decisions]),
+        "carrier_ids": arrays.texts([decision.carrier_id for decision in decisions]),
+        "answered": arrays.times([decision.answered_at for decision in decisions]),
+        "greeted": arrays.times([decision.greeting_ended_at for decision in decisions]),
+        "ended": arrays.times([decision.ended_at for decision in decisions]),
+        "durations": arrays.numbers([decision.duration_s for decision in decisions]),
+        "checks": arrays.numbers([decision.check_at_s for decision in decisions]),
+        "commands": arrays.texts([_json(decision.command) for decision in decisions]),
+        "command_nos": arrays.numbers([decision.command_no for decision in decisions]),
+    }
+
+
+async def _write_prospects(conn: AsyncConnection, moves: list[Move]) -> list[Move]:
+    if not moves:
+        return moves
+    views = [move.decision.view for move in moves]
+    params = {
+        "campaigns": arrays.numbers([view.campaign_id for view in views]),
+        "ids": arrays.numbers([view.prospect_id for view in views]),
+        "attempts": arrays.numbers([view.attempt for view in views]),
+        "from_states": arrays.numbers([int(move.before) for move in moves]),
+        "states": arrays.numbers([int(move.after) for move in moves]),
+        "next_attempts": arrays.numbers([move.next_attempt for move in moves]),
+        "outcomes": arrays.numbers([_code(move.outcome) for move in moves]),
+        "reasons": arrays.texts([move.reason for move in moves]),
+        "next_at": arrays.times([move.next_at for move in moves]),
+    }
+    found = await conn.execute(_PROSPECTS, params)
+    if found.rowcount == len(moves):
+        return moves
+    moved = set(found.scalars())
+    for move in moves:
+        if move.decision.view.prospect_id not in moved:
+            log.error("prospect.out_of_step", attempt=move.decision.ref, expected=move.before.label)
+    return [move for move in moves if move.decision.view.prospect_id in moved]
+
+
+async def _free_senders(conn: AsyncConnection, settled: Sequence[Settled], rng: Random, settings: Settings) -> None:
+    """A text's sender waits its gap from the answer; what was provably not sent has used none of it."""
+    ids: list[int] = []
+    free_at: list[datetime] = []
+    for campaign, decision in settled:
+        if campaign.channel is Channel.SMS and decision.frees_sender:
+            gap_s = 0.0 if decision.was_not_sent else settings.sms_gap_s + rng.uniform(0, settings.sms_jitter_s)
+            ids.append(decision.view.did_id)
+            free_at.append(decision.now + timedelta(seconds=gap_s))
+    if ids:
+        await conn.execute(_SENDERS, {"ids": arrays.numbers(ids), "free_at": arrays.times(free_at)})
+
+
+async def _suppress(conn: AsyncConnection, settled: Sequence[Settled]) -> None:
+    stopped = sorted({(d.view.account_id, d.view.phone) for _, d in settled if d.suppresses})
+    if stopped:
+        params: dict[str, Any] = {
+            "accounts": arrays.numbers([account_id for account_id, _ in stopped]),
+            "phones": arrays.texts([phone for _, phone in stopped]),
+            "now": settled[0][1].now,
+        }
+        await conn.execute(_SUPPRESS, params)
+
+
+def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:
+    """Counted by kind of move first: there are a handful of kinds, and names of enum members are slow to read."""
+    kinds: Counter[tuple[int, int, int, int | None, bool]] = Counter(
+        [
+            (move.decision.view.campaign_id, int(move.before), int(move.after), _code(move.outcome), move.is_retry)
+            for move in moves
+        ]
+    )
+    deltas: dict[int, Delta] = {}
+    for (campaign_id, before, after, outcome, is_retry), amount in kinds.items():
+        delta = deltas.setdefault(campaign_id, Delta())
+        delta.add(ProspectState(before).label, -amount)
+        delta.add(ProspectState(after).label, amount)
+        if outcome is not None:
+            delta.add(Outcome(outcome).label, amount)
+        if is_retry:
+            delta.add("retrying", amount)
+    return deltas
+
+
+async def _events(settled: Sequence[Settled]) -> dict[int, list[str]]:
+    events: dict[int, list[str]] = {}
+    async for _, decision in breathing(settled):
+        if decision.events:
+            events.setdefault(decision.view.account_id, []).extend([event.encode() for event in decision.events])
+    return events
+
+
+def _json(command: dict[str, Any] | None) -> str | None:
+    return None if command is None else orjson.dumps(command).decode()
+
+
+def _code(outcome: Outcome | None) -> int | None:
+    return None if outcome is None else int(outcome)

@@ -1,0 +1,106 @@
+"""Looks at attempts whose time has come: doubtful creates, silent calls, missing agents, lost commands, late reports.
+
+What cannot wait (a person without an agent, a lost command) is settled at once. For the rest the carrier is asked,
+after every deadline of the create has passed, and what it knows is folded like any report. `absent` counts only from a
+carrier whose look-up is authoritative, and only for a create that was never answered.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.carriers.port import Lookup, LookupState
+from engine.clock import real_now
+from engine.dispatch import facts
+from engine.dispatch.commands import Carriers, execute
+from engine.dispatch.facts import AttemptKey, Campaign
+from engine.dispatch.settle import Key, SettleContext, SettleResult, settle
+from engine.ids import attempt_ref
+from engine.rules import call_flow, reports, sms_flow
+from engine.rules.decision import UNANSWERED, AttemptView, SmsPlan
+from engine.rules.reports import Report
+
+log = structlog.get_logger(__name__)
+
+LOOKUPS_AT_ONCE = 32
+
+Watched = tuple[AttemptView, Campaign]
+
+
+async def watch_attempts(
+    engine: AsyncEngine, keys: Collection[Key], carriers: Carriers, context: SettleContext
+) -> SettleResult:
+    """Settles what is due among `keys`; the result's commands are still to be carried out."""
+    due = await _read_due(engine, keys, context)
+    now = context.clock.now()
+    asked = [each for each in due if _needs_lookup(*each, now)]
+    prompt = [each for each in due if not _needs_lookup(*each, now)]
+    result = await settle(engine, {_key(view): [reports.CHECK] for view, _ in prompt}, context)
+    if not asked:
+        return result
+    # A look-up may take its whole timeout: a person who waits for a word must not wait for that too.
+    found, _ = await asyncio.gather(
+        _look_up_all(asked, carriers, now), execute(engine, result.commands, carriers, context)
+    )
+    return await settle(engine, found, context)
+
+
+async def _read_due(engine: AsyncEngine, keys: Collection[Key], context: SettleContext) -> list[Watched]:
+    limits = facts.limits_of(context.settings, context.clock.speed)
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        views = await facts.read_attempts(conn, [AttemptKey(*key) for key in keys])
+        ids = {view.campaign_id for view in views}
+        campaigns = await facts.load_campaigns(conn, ids, limits, context.document_carriers)
+    now = real_now()
+    return [(view, campaigns[view.campaign_id]) for view in views if view.check_at is not None and view.check_at <= now]
+
+
+def _needs_lookup(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
+    return isinstance(campaign.plan, SmsPlan) or call_flow.needs_lookup(view, campaign.plan, now)
+
+
+def _is_hopeless(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
+    if isinstance(campaign.plan, SmsPlan):
+        return sms_flow.is_hopeless(view, campaign.plan, now)
+    return call_flow.is_hopeless(view, campaign.plan, now)
+
+
+async def _look_up_all(asked: Sequence[Watched], carriers: Carriers, now: datetime) -> Mapping[Key, Sequence[Report]]:
+    permits = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+    async def look_up(view: AttemptView, campaign: Campaign) -> list[Report]:
+        async with permits:
+            lookup, is_authoritative = await _look_up(view, campaign, carriers)
+        return _learn(view, lookup, is_authoritative, _is_hopeless(view, campaign, now))
+
+    learned = await asyncio.gather(*(look_up(view, campaign) for view, campaign in asked))
+    return {_key(view): found for (view, _), found in zip(asked, learned, strict=True)}
+
+
+async def _look_up(view: AttemptView, campaign: Campaign, carriers: Carriers) -> tuple[Lookup, bool]:
+    ref = attempt_ref(view.campaign_id, view.prospect_id, view.attempt)
+    try:
+        carrier = carriers[view.carrier]
+        return await carrier.lookup(ref, campaign.channel), carrier.caps.authoritative_lookup
+    except Exception:
+        log.exception("lookup.failed", attempt=ref, carrier=view.carrier)
+        return Lookup(LookupState.STILL_UNKNOWN), False
+
+
+def _learn(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_hopeless: bool) -> list[Report]:
+    """What a look-up says of an attempt that is due."""
+    is_unanswered = view.state in UNANSWERED
+    if lookup.state is LookupState.FOUND:
+        told = [reports.carrier(event, is_whole=True) for event in lookup.events]
+        end = [reports.GIVE_UP] if is_hopeless and not is_unanswered else []
+        return [reports.accepted(view.try_no, lookup.carrier_id), *told, reports.CHECK, *end]
+    if lookup.state is LookupState.ABSENT and is_authoritative and is_unanswered:
+        return [reports.doubtful(view.try_no), reports.absent(view.try_no)]
+    return [reports.GIVE_UP if is_hopeless else reports.CHECK]
+
+
+def _key(view: AttemptView) -> AttemptKey:
+    return AttemptKey(view.campaign_id, view.prospect_id, view.attempt)

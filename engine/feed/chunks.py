@@ -1,0 +1,103 @@
+"""The event log as Redis keeps it: one stream per account, one entry per chunk of consecutive events.
+
+An entry has the id `<last number>-0` and the fields `first` (number) and `body` (canonical JSON, one event a line). One
+entry for up to 500 events costs a thirtieth of an entry each. Redis only caches: what it lost, PostgreSQL has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+CHUNK_EVENTS = 500
+EXPIRY_S = 86_400  # streams of silent accounts, and of an epoch that is over, leave by themselves
+
+Key = bytes | str | memoryview
+Position = int | bytes | str | memoryview
+Entry = tuple[bytes, Mapping[bytes, bytes]]  # (id, fields)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The events numbered `first` to `last` of one account: canonical JSON, one event a line."""
+
+    account_id: int
+    first: int
+    last: int
+    body: bytes
+
+    def after(self, seq: int) -> list[bytes]:
+        """The lines of the events numbered `seq + 1` and on."""
+        lines = self.body.split(b"\n")
+        return lines[max(0, seq + 1 - self.first) :]
+
+
+def stream_key(epoch: str, account_id: int) -> str:
+    """The epoch names one history of the database: a restored one, which gives numbers again, has other streams."""
+    return f"ev:{epoch}:{account_id}"
+
+
+def parse(account_id: int, entry: Entry) -> Chunk:
+    entry_id, fields = entry
+    return Chunk(account_id, int(fields[b"first"]), int(entry_id.partition(b"-")[0]), fields[b"body"])
+
+
+async def add(redis: Redis, epoch: str, chunks: Sequence[Chunk], keep: int) -> None:
+    """Appends chunks to their streams, which keep about the newest `keep` events. Raises RedisError.
+
+    A stream that already holds higher numbers was written by another history or by a relay that overtook this one: it
+    is begun anew, and readers fill the hole from PostgreSQL.
+    """
+    refused = await _append(redis, epoch, chunks, keep)
+    if refused:
+        _log.warning("stream.restarted", accounts=len({chunk.account_id for chunk in refused}))
+        await redis.delete(*{stream_key(epoch, chunk.account_id) for chunk in refused})
+        await _append(redis, epoch, refused, keep)
+
+
+async def _append(redis: Redis, epoch: str, chunks: Sequence[Chunk], keep: int) -> list[Chunk]:
+    """Answers the chunks that Redis refused because of their numbers."""
+    pipe = redis.pipeline(transaction=False)
+    for chunk in chunks:
+        key = stream_key(epoch, chunk.account_id)
+        pipe.xadd(
+            key,
+            {"first": chunk.first, "body": chunk.body},
+            id=f"{chunk.last}-0",
+            minid=f"{max(0, chunk.last - keep)}-0",
+            approximate=True,
+        )
+        pipe.expire(key, EXPIRY_S)
+    answers = await pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+            raise answer
+    return [chunk for chunk, answer in zip(chunks, answers[::2], strict=True) if isinstance(answer, ResponseError)]
+
+
+async def since(redis: Redis, epoch: str, account_id: int, after: int) -> list[Chunk]:
+    """The unbroken run of chunks up to the newest that Redis holds, begun with `after + 1` or later; maybe empty.
+
+    Raises RedisError.
+    """
+    run: list[Chunk] = []
+    entries = cast(list[Entry], await redis.xrange(stream_key(epoch, account_id), min=f"{after + 1}-0"))
+    for entry in entries:
+        chunk = parse(account_id, entry)
+        if run and chunk.first != run[-1].last + 1:
+            run.clear()
+        run.append(chunk)
+    return run
+
+
+async def follow(
+    redis: Redis, positions: Mapping[Key, Position], count: int, block_s: float
+) -> list[tuple[bytes, list[Entry]]]:
+    """New entries, at most `count` a stream, as (key, entries); waits `block_s` for the first. Raises RedisError."""
+    answer = await redis.xread(dict(positions), count=count, block=int(block_s * 1000))
+    return cast(list[tuple[bytes, list[Entry]]], answer)

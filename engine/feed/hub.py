@@ -1,0 +1,232 @@
+"""The event streams of one process: history before live, heartbeats, slow readers.
+
+A client is either *up to date*, written to by its account's tail as events arrive, or *catching up*: a coroutine writes
+slices from a cursor on, waits for the network between them, and hands the client over in the same step of the loop in
+which it wrote the newest event, so that nothing can come between. Who falls behind goes back to catching up; who does
+not drain, or falls out of what is worth fetching, is cut and resumes by id.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Self
+
+import structlog
+from redis.asyncio import Redis
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine import metrics
+from engine.feed import frames, trunx
+from engine.feed.log import EventLog
+from engine.feed.replay import Replay, parse_id, plan
+from engine.feed.tail import Sink, Subscription, Tail
+from engine.feed.tails import Tails
+from engine.feed.trunx import Encoded
+
+SLICE_BYTES = 65_536
+STALL_S = 10.0
+CANCEL_AGAIN_S = 0.2  # redis-py has been seen to swallow a cancellation while it reads
+DEEP_REPLAYS = 4  # at a time and process: each may read a thousand events from PostgreSQL
+
+_log = structlog.get_logger()
+
+
+class Hub:
+    """Use `async with Hub(…) as hub`; it ends with every client cut."""
+
+    def __init__(
+        self,
+        db: AsyncEngine,
+        redis: Redis,
+        *,
+        replay_limit: int = 1000,
+        memory_events: int = 2000,
+        max_behind: int = 10_000,
+        heartbeat_s: float = 30.0,
+        slow_reader_bytes: int = 262_144,
+        stall_s: float = STALL_S,
+    ) -> None:
+        """`memory_events` per account are kept encoded; a client that falls `max_behind` events behind is cut."""
+        self._event_log = EventLog(db)
+        self._replay_limit = replay_limit
+        self._max_behind = max_behind
+        self._heartbeat_s = heartbeat_s
+        self._stall_s = stall_s
+        self._deep_replays = asyncio.Semaphore(DEEP_REPLAYS)
+        self._subscriptions: dict[Subscription, Tail] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tails = Tails(
+            self._event_log,
+            redis,
+            trunx.encode,
+            size=memory_events,
+            limit_bytes=slow_reader_bytes,
+            on_lag=self._lagged,
+        )
+
+    async def __aenter__(self) -> Self:
+        for duty in (self._tails.read(), self._tails.sweep(), self._beat()):
+            self._spawn(duty)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cut_all()
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_S)
+
+    async def subscribe(
+        self, account_id: int, sink: Sink, channels: frozenset[str] | None, last_event_id: str | None
+    ) -> Subscription:
+        """Writes the replay that `last_event_id` asks for; live events follow it without gap or repeat.
+
+        `channels` None: all. Returns once live. Pair it with `unsubscribe`. Raises what the database raises.
+        """
+        tail = await self._tails.get(account_id)
+        subscription = Subscription(account_id, sink, channels)
+        self._subscriptions[subscription] = tail
+        tail.clients += 1
+        metrics.STREAMS_OPEN.labels(trunx.NAME).inc()
+        try:
+            if last_event_id is None:
+                tail.join(subscription)
+            else:
+                await self._resume(tail, subscription, last_event_id)
+        except BaseException:
+            self.unsubscribe(subscription)
+            raise
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forgets a client that has gone; a second call does nothing."""
+        tail = self._subscriptions.pop(subscription, None)
+        if tail is not None:
+            tail.clients -= 1
+            tail.leave(subscription)
+            metrics.STREAMS_OPEN.labels(trunx.NAME).dec()
+
+    def cut_all(self) -> None:
+        """Aborts every connection, so that each client comes back, to another process if there is one."""
+        for subscription in list(self._subscriptions):
+            self._cut(subscription, "shutdown")
+
+    async def _resume(self, tail: Tail, subscription: Subscription, last_event_id: str) -> None:
+        after = parse_id(last_event_id)
+        if after is not None and after > tail.last:  # another process may have been ahead of this one
+            await self._tails.refresh(tail)
+        if after is None or after > tail.last:
+            subscription.sink.write(frames.reset(last_event_id, tail.last))
+            tail.join(subscription)
+            return
+        replay = await self._plan(tail, subscription, after)
+        if replay.oldest is not None:
+            subscription.sink.write(frames.truncated(after, replay.oldest, tail.last))
+        await self._write(subscription, replay.older)
+        await self._catch_up(tail, subscription, replay.cursor)
+
+    async def _plan(self, tail: Tail, subscription: Subscription, after: int) -> Replay:
+        limit = self._replay_limit
+        if after >= tail.first - 1:
+            return await plan(self._event_log, tail, subscription, after, limit)
+        async with self._deep_replays:
+            return await plan(self._event_log, tail, subscription, after, limit)
+
+    async def _catch_up(self, tail: Tail, subscription: Subscription, cursor: int) -> None:
+        """Writes what follows `cursor` until the subscription is up to date, or cut."""
+        history = tail.history
+        while subscription.sink.is_open:
+            if tail.history != history:
+                subscription.sink.write(frames.reset(str(cursor), tail.last))
+                history, cursor = tail.history, tail.last
+            if tail.last - cursor > self._max_behind + self._replay_limit:
+                self._cut(subscription, "behind")
+            elif cursor < tail.first - 1:
+                cursor = await self._write_recorded(tail, subscription, cursor)
+            else:
+                cursor = self._write_slice(tail, subscription, cursor)
+                if cursor == tail.last:
+                    tail.join(subscription)
+                    return
+                await self._drain(subscription)
+
+    def _write_slice(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
+        """Writes about `SLICE_BYTES` of what the tail holds after `cursor`; answers the new cursor."""
+        wanted, size, newest = [], 0, tail.last
+        for event in tail.after(cursor):
+            if subscription.wants(event):
+                wanted.append(event.frame)
+                size += len(event.frame)
+                if size >= SLICE_BYTES:
+                    newest = event.seq
+                    break
+        if wanted:
+            subscription.sink.write(b"".join(wanted))
+        return newest
+
+    async def _write_recorded(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
+        """Writes what left memory while the client drained; answers the new cursor."""
+        upto = tail.first - 1
+        async with self._deep_replays:
+            rows = await self._event_log.matching(
+                tail.account_id, cursor, upto, subscription.channels, self._max_behind + self._replay_limit
+            )
+        await self._write(subscription, (tail.encode(seq, line) for seq, line in rows))
+        return upto
+
+    async def _write(self, subscription: Subscription, events: Iterable[Encoded]) -> None:
+        wanted, size = [], 0
+        for event in events:
+            wanted.append(event.frame)
+            size += len(event.frame)
+            if size >= SLICE_BYTES:
+                subscription.sink.write(b"".join(wanted))
+                wanted, size = [], 0
+                await self._drain(subscription)
+        if wanted:
+            subscription.sink.write(b"".join(wanted))
+
+    async def _drain(self, subscription: Subscription) -> None:
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await subscription.sink.drained()
+        except TimeoutError:
+            self._cut(subscription, "slow")
+
+    def _lagged(self, subscription: Subscription) -> None:
+        tail = self._subscriptions.get(subscription)
+        if tail is not None:
+            self._spawn(self._recover(tail, subscription, tail.last))
+
+    async def _recover(self, tail: Tail, subscription: Subscription, cursor: int) -> None:
+        await self._drain(subscription)
+        try:
+            await self._catch_up(tail, subscription, cursor)
+        except (SQLAlchemyError, OSError):
+            self._cut(subscription, "database")
+
+    def _cut(self, subscription: Subscription, reason: str) -> None:
+        _log.info("stream.cut", account_id=subscription.account_id, reason=reason)
+        metrics.STREAMS_CUT.labels(reason).inc()
+        subscription.sink.cut()
+
+    async def _beat(self) -> None:
+        """One timer for all clients that are up to date; the others are being written to."""
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            for tail in self._tails.all():
+                for subscription in tail.subscriptions():
+                    subscription.sink.write(frames.HEARTBEAT)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("streams.task_failed", exc_info=error)

@@ -1,0 +1,82 @@
+"""Reading the event log back from PostgreSQL, which has every event that is kept."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.feed.chunks import Chunk
+
+# Names one history of this database, without a stored value that a backup would carry along: the cluster, its timeline
+# (a restore to a point in time and a failover begin a new one), the database and the table (pg_restore makes new ones).
+EPOCH = """(
+    select to_hex(control.system_identifier) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+           || '.' || base.oid || '.' || 'events'::regclass::oid
+      from pg_control_system() control, pg_database base where base.datname = current_database()
+)"""
+
+_EPOCH = text(f"select {EPOCH}")
+_HEADS = text("select account_id, seq from event_heads where account_id = any(:ids)")
+_KEPT_FROM = text("select kept_from from event_heads where account_id = :account_id")
+_READ = text(
+    "select min(seq), max(seq), string_agg(body::text, E'\\n' order by seq) from ("
+    " select seq, body from events where account_id = :account_id and seq > :after and seq <= :upto"
+    " order by seq limit :limit) run"
+)
+_MATCHING = text(
+    "select seq, body::text from events where account_id = :account_id and seq > :after and seq <= :upto"
+    " and (cast(:channels as text[]) is null or split_part(body->>'type', '.', 1) = any(cast(:channels as text[])))"
+    " order by seq desc limit :limit"
+)
+
+_WINDOW = 20_000  # numbers looked at by one statement, so that a quiet channel's search never holds a snapshot for long
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The stream epoch, and the newest number of each account asked for (0: it has no event yet)."""
+
+    epoch: str
+    newest: dict[int, int]
+
+
+class EventLog:
+    """The recorded events. Every method raises what the database raises."""
+
+    def __init__(self, db: AsyncEngine) -> None:
+        self._db = db.execution_options(isolation_level="AUTOCOMMIT")  # it only reads, one statement at a time
+
+    async def heads(self, account_ids: Collection[int]) -> Heads:
+        async with self._db.connect() as conn:
+            epoch = (await conn.execute(_EPOCH)).scalar_one()
+            rows = await conn.execute(_HEADS, {"ids": list(account_ids)})
+            newest = dict.fromkeys(account_ids, 0) | {row.account_id: row.seq for row in rows}
+        return Heads(epoch, newest)
+
+    async def kept_from(self, account_id: int) -> int:
+        """The lowest number that no retention has dropped."""
+        async with self._db.connect() as conn:
+            return (await conn.execute(_KEPT_FROM, {"account_id": account_id})).scalar() or 1
+
+    async def read(self, account_id: int, after: int, upto: int, limit: int) -> Chunk | None:
+        """At most `limit` events from `after + 1` on; None when there is none."""
+        values = {"account_id": account_id, "after": after, "upto": upto, "limit": limit}
+        async with self._db.connect() as conn:
+            first, last, body = (await conn.execute(_READ, values)).one()
+        return None if first is None else Chunk(account_id, first, last, body.encode())
+
+    async def matching(
+        self, account_id: int, after: int, upto: int, channels: Iterable[str] | None, limit: int
+    ) -> list[tuple[int, bytes]]:
+        """The newest `limit` events of these channels (None: all) in `after < number ≤ upto`, ascending."""
+        found: list[tuple[int, bytes]] = []
+        wanted = None if channels is None else sorted(channels)
+        while upto > after and len(found) < limit:
+            low = max(after, upto - _WINDOW)
+            values = {"account_id": account_id, "after": low, "upto": upto, "channels": wanted}
+            async with self._db.connect() as conn:
+                rows = await conn.execute(_MATCHING, values | {"limit": limit - len(found)})
+                found += [(seq, body.encode()) for seq, body in rows]
+            upto = low
+        return found[::-1]

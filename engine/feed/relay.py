@@ -1,0 +1,222 @@
+"""The relay gives every event its number and shows it to the streams (P6).
+
+Rows of the outbox are taken in the order of their ids, which their writers drew after they had locked what the event is
+about: so an event's row is visible, and earlier, before anything that it caused. One transaction takes rows, numbers
+their events after the account's head, records them and moves the head: there is no cursor that could miss a row which
+committed late, and no number that could be given twice or left out.
+
+Leadership is a row, held for `LEASE_S` by the database's clock and locked in each numbering transaction. A session lock
+would survive SIGSTOP: a stopped leader wakes, finds another's name in the row, and has done nothing. What a killed,
+stopped or Redis-less relay did not show, readers fetch from PostgreSQL.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine.feed import chunks
+from engine.feed.chunks import CHUNK_EVENTS, Chunk
+from engine.feed.log import EPOCH
+
+LEASE_S = 3.0
+BATCH_EVENTS = 2000  # about 20 ms of the database's time: a fifth of a millisecond of commit is spread over them
+BATCH_ROWS = 1000
+IDLE_POLL_S = 0.025
+STANDBY_POLL_S = 0.5
+REDIS_TIMEOUT_S = 1.0
+FAILURE_PAUSE_S = 1.0
+FULL_LOOK_S = 10.0
+
+_LOOK = text(
+    """
+    select exists (select from outbox where id > :floor order by id limit 1),
+           pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+    """
+)
+
+_LEAD = text(
+    f"""
+    insert into leaders as held (name, owner, epoch, expires_at)
+    values ('relay', :owner, 1, clock_timestamp() + make_interval(secs => :lease_s))
+    on conflict (name) do update
+       set owner = excluded.owner,
+           epoch = held.epoch + (held.owner <> excluded.owner)::int,
+           expires_at = clock_timestamp() + make_interval(secs => :lease_s)
+     where held.owner = excluded.owner or held.expires_at < clock_timestamp()
+    returning epoch, {EPOCH}
+    """
+)
+
+# A later statement than _LEAD's, so that it sees what the last leader committed before it let the row go.
+_SEQUENCE = text(
+    """
+    with taken as (
+        delete from outbox where id in (
+            select id from (
+                select id, sum(cardinality(events)) over (order by id) - cardinality(events) as before
+                  from (select id, events from outbox where id > :floor order by id limit :rows) oldest
+            ) counted where before < :events
+        ) returning id, account_id, events
+    ), numbered as (
+        select account_id, coalesce(head.seq, 0) as head, body,
+               row_number() over (partition by account_id order by taken.id, place) as nth
+          from taken
+          cross join lateral unnest(events) with ordinality as event (body, place)
+          left join event_heads head using (account_id)
+    ), recorded as (
+        insert into events (account_id, seq, recorded_on, body)
+        select account_id, head + nth, current_date, body::json from numbered
+    ), moved as (
+        insert into event_heads as h (account_id, seq)
+        select account_id, head + max(nth) from numbered group by account_id, head order by account_id
+        on conflict (account_id) do update set seq = excluded.seq
+    )
+    select account_id, head + min(nth), head + max(nth), string_agg(body, E'\\n' order by nth),
+           (select max(id) from taken)
+      from numbered group by account_id, head, (nth - 1) / :chunk order by account_id, 2
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction numbered."""
+
+    stream_epoch: str
+    chunks: list[Chunk]
+
+    @property
+    def count(self) -> int:
+        return sum(chunk.last - chunk.first + 1 for chunk in self.chunks)
+
+
+class Floor:
+    """An outbox id below which nothing can appear any more: the search begins there.
+
+    Without it, each look would step over all rows that were ever taken, as long as any old snapshot (a dump, a report)
+    keeps the database from forgetting them. An id is safe once every transaction that had begun to write when it was
+    taken has ended. A writer without a transaction id of its own yet, frozen between drawing its row's id and writing
+    the row, would slip through: so the search begins at zero every `FULL_LOOK_S`.
+    """
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.taken = 0  # the highest id taken by the last batch
+        self._candidate: tuple[int, int] | None = None  # (id, first transaction that cannot have drawn a lower one)
+        self._full_at = time.monotonic() + FULL_LOOK_S
+
+    def look(self, xmin: int, xmax: int) -> None:
+        """Moves on; `xmin` and `xmax` are of a snapshot taken after the last batch was committed."""
+        if time.monotonic() >= self._full_at:
+            self._full_at = time.monotonic() + FULL_LOOK_S
+            self.value, self._candidate = 0, None
+        elif self._candidate is None:
+            self._candidate = (self.taken, xmax)
+        elif xmin >= self._candidate[1]:
+            self.value, self._candidate = self._candidate[0], None
+
+
+def _ignore(count: int, lag_s: float) -> None: ...
+
+
+class Relay:
+    """One of any number of relays; at any time one of them leads.
+
+    `on_batch(count, lag_s)` hears of each look at the outbox: `lag_s` is an upper bound of how long its events waited,
+    the real time since this relay last found the outbox empty.
+    """
+
+    def __init__(
+        self,
+        db: AsyncEngine,
+        redis: Redis,
+        *,
+        keep: int,
+        poll_s: float = 0.005,
+        on_batch: Callable[[int, float], None] = _ignore,
+    ) -> None:
+        self.owner = uuid.uuid4().hex
+        self._db = db
+        self._redis = redis
+        self._keep = keep
+        self._poll_s = poll_s
+        self._on_batch = on_batch
+        self._epoch = 0  # of the leadership, for the log
+        self._floor = Floor()
+        self._drained_at = time.monotonic()
+        self._redis_again_at = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Relays until `stop` is set; survives the loss of either server."""
+        wait_s = self._poll_s
+        while not stop.is_set():
+            try:
+                count = await self.run_once()
+            except (SQLAlchemyError, OSError) as error:
+                _log.warning("relay.failed", error=type(error).__name__)
+                count, wait_s = None, FAILURE_PAUSE_S
+            if count is None:
+                wait_s = max(wait_s, STANDBY_POLL_S)
+            elif count >= BATCH_EVENTS:
+                continue
+            else:
+                wait_s = self._poll_s if count else min(wait_s * 1.2, max(IDLE_POLL_S, self._poll_s))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), wait_s)
+
+    async def run_once(self) -> int | None:
+        """Numbers and shows one batch; answers how many events, None when another relay leads.
+
+        Raises what the database raises; then nothing was numbered, or what was is in PostgreSQL to read.
+        """
+        async with self._db.begin() as conn:
+            pending, xmin, xmax = (await conn.execute(_LOOK, {"floor": self._floor.value})).one()
+            self._floor.look(xmin, xmax)
+            if not pending:
+                self._drained_at = time.monotonic()
+                self._on_batch(0, 0.0)
+                return 0
+            batch = await self._sequence(conn)
+        if batch is None:
+            return None
+        await self._show(batch)
+        self._on_batch(batch.count, time.monotonic() - self._drained_at)
+        return batch.count
+
+    async def _sequence(self, conn: AsyncConnection) -> Batch | None:
+        lead = (await conn.execute(_LEAD, {"owner": self.owner, "lease_s": LEASE_S})).one_or_none()
+        if lead is None:
+            return None
+        if lead[0] != self._epoch:
+            self._epoch = lead[0]
+            _log.info("relay.leadership_taken", epoch=self._epoch)
+        limits = {"floor": self._floor.value, "rows": BATCH_ROWS, "events": BATCH_EVENTS, "chunk": CHUNK_EVENTS}
+        numbered: list[Chunk] = []
+        for account_id, first, last, body, taken in await conn.execute(_SEQUENCE, limits):
+            numbered.append(Chunk(account_id, first, last, body.encode()))
+            self._floor.taken = taken
+        return Batch(lead[1], numbered)
+
+    async def _show(self, batch: Batch) -> None:
+        """Fills a cache: a failure costs readers a look into PostgreSQL, and the relay one second of trying."""
+        if time.monotonic() < self._redis_again_at:
+            return
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                await chunks.add(self._redis, batch.stream_epoch, batch.chunks, self._keep)
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            self._redis_again_at = time.monotonic() + FAILURE_PAUSE_S
+            _log.warning("relay.redis_failed", error=type(error).__name__)
+
+
+_log = structlog.get_logger()

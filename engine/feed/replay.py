@@ -1,0 +1,48 @@
+"""What a client that names its last event gets before the live ones."""
+
+from dataclasses import dataclass
+
+from engine.feed.log import EventLog
+from engine.feed.tail import Subscription, Tail
+from engine.feed.trunx import Encoded
+
+_MAX_ID = (1 << 63) - 1
+
+
+def parse_id(text: str) -> int | None:
+    """The number behind a Last-Event-ID; None when we cannot have sent it."""
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(_MAX_ID)):
+        return None
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Send `older`, then what the tail holds after `cursor`. `oldest` is set when matching events are left out."""
+
+    older: list[Encoded]
+    cursor: int
+    oldest: int | None = None
+
+
+async def plan(log: EventLog, tail: Tail, subscription: Subscription, after: int, limit: int) -> Replay:
+    """The newest `limit` matching events after number `after`, which is at most `tail.last`.
+
+    Memory answers alone unless it begins later than `after + 1` and holds fewer than enough. Raises what the database
+    raises.
+    """
+    recent = [event.seq for event in tail.after(after) if subscription.wants(event)]
+    if len(recent) > limit:
+        return Replay([], recent[-limit] - 1, recent[-limit])
+    begin = tail.first - 1
+    if after >= begin:
+        return Replay([], after)
+    room = limit - len(recent)
+    rows = await log.matching(subscription.account_id, after, begin, subscription.channels, room + 1)
+    older = [tail.encode(seq, line) for seq, line in rows[-room:]] if room else []
+    if len(rows) > room:
+        return Replay(older, begin, older[0].seq if older else recent[0])
+    kept = await log.kept_from(subscription.account_id)
+    if kept > after + 1:
+        return Replay(older, begin, older[0].seq if older else max(kept, begin + 1))
+    return Replay(older, begin)

@@ -1,0 +1,186 @@
+"""The tails of all accounts that someone follows, kept up to date by one Redis reader per process.
+
+Redis brings events at once. A look at the heads in PostgreSQL brings what Redis lost, and everything while Redis is
+away. Both end in `Tail.accept`, which takes each event once.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import NoReturn
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.feed import chunks
+from engine.feed.log import EventLog
+from engine.feed.tail import Dialect, Subscription, Tail
+
+READ_EVENTS = 2_000
+READ_CHUNKS = 20  # per stream and reply: 4 MB at most
+BLOCK_S = 1.0  # half the socket timeout of the clients that engine.runtime makes
+SWEEP_S = 1.0
+SWEEP_WITHOUT_REDIS_S = 0.05
+PAUSE_S = 0.1
+LINGER_S = 60.0  # a tail outlives its last client: those that lost their connection come back to a warm one
+
+_log = structlog.get_logger()
+
+
+class Tails:
+    """Call `get` for an account's tail; run `read` and `sweep` beside."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        redis: Redis,
+        dialect: Dialect,
+        *,
+        size: int,
+        limit_bytes: int,
+        on_lag: Callable[[Subscription], None],
+    ) -> None:
+        self._log = log
+        self._redis = redis
+        self._dialect = dialect
+        self._size = size
+        self._limit_bytes = limit_bytes
+        self._on_lag = on_lag
+        self._starting: dict[int, asyncio.Task[Tail]] = {}
+        self._tails: dict[int, Tail] = {}
+        self._epoch = ""
+        self._seen: dict[int, int] = {}  # heads at the last sweep
+        self._redis_answers = True
+        self._wake_key = f"ev:wake:{uuid.uuid4().hex}".encode()
+        self._wake_id = "0-0"
+
+    def all(self) -> list[Tail]:
+        return list(self._tails.values())
+
+    async def get(self, account_id: int) -> Tail:
+        """The account's tail, begun when it is new. Raises what the database raises."""
+        tail = self._tails.get(account_id)
+        if tail is not None:
+            tail.used_at = time.monotonic()
+            return tail
+        task = self._starting.get(account_id)
+        if task is None:
+            task = self._starting[account_id] = asyncio.create_task(self._start(account_id))
+            task.add_done_callback(lambda _: self._starting.pop(account_id, None))
+        return await asyncio.shield(task)
+
+    async def refresh(self, tail: Tail) -> None:
+        """Brings the tail to the account's newest event as of this call. Raises what the database raises."""
+        heads = await self._log.heads([tail.account_id])
+        await self._fill(tail, heads.newest[tail.account_id])
+
+    async def read(self) -> NoReturn:
+        """Follows Redis for ever."""
+        while True:
+            try:
+                await self._read_once()
+                self._redis_answers = True
+            except (RedisError, OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
+                if self._redis_answers:
+                    _log.warning("streams.redis_failed", error=type(error).__name__)
+                self._redis_answers = isinstance(error, SQLAlchemyError)
+                await asyncio.sleep(PAUSE_S)
+
+    async def sweep(self) -> NoReturn:
+        """Looks at the heads for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_S if self._redis_answers else SWEEP_WITHOUT_REDIS_S)
+            try:
+                await self._sweep_once()
+            except (SQLAlchemyError, OSError) as error:
+                _log.warning("streams.database_failed", error=type(error).__name__)
+                await asyncio.sleep(SWEEP_S)
+
+    async def _start(self, account_id: int) -> Tail:
+        heads = await self._log.heads([account_id])
+        self._epoch = self._epoch or heads.epoch
+        last = heads.newest[account_id]
+        tail = Tail(
+            account_id,
+            max(0, last - self._size),
+            self._dialect,
+            size=self._size,
+            limit_bytes=self._limit_bytes,
+            on_lag=self._on_lag,
+        )
+        try:
+            async with asyncio.timeout(BLOCK_S):
+                cached = await chunks.since(self._redis, heads.epoch, account_id, tail.last)
+        except (RedisError, OSError):
+            cached = []
+        for chunk in cached:
+            if chunk.last <= last:
+                await self._fill(tail, chunk.first - 1)
+                tail.accept(chunk)
+        await self._fill(tail, last)
+        self._tails[account_id] = tail
+        await self._wake()
+        return tail
+
+    async def _fill(self, tail: Tail, upto: int) -> None:
+        """Reads events up to `upto` from PostgreSQL. Where it has none, numbers are lost: the clients are told."""
+        while tail.last < upto:
+            chunk = await self._log.read(tail.account_id, tail.last, upto, READ_EVENTS)
+            if chunk is None:
+                tail.restart(upto)
+            elif not tail.accept(chunk):
+                tail.restart(chunk.first - 1)
+
+    async def _read_once(self) -> None:
+        followed = {chunks.stream_key(self._epoch, tail.account_id).encode(): tail for tail in self._tails.values()}
+        positions: dict[chunks.Key, chunks.Position] = {key: f"{tail.last}-0" for key, tail in followed.items()}
+        async with asyncio.timeout(2 * BLOCK_S):
+            positions[self._wake_key] = self._wake_id
+            answer = await chunks.follow(self._redis, positions, READ_CHUNKS, BLOCK_S)
+        for key, entries in answer:
+            tail = followed.get(key)
+            if tail is None:
+                self._wake_id = entries[-1][0].decode()
+                continue
+            for entry in entries:
+                chunk = chunks.parse(tail.account_id, entry)
+                if not tail.accept(chunk):
+                    await self._fill(tail, chunk.first - 1)
+                    tail.accept(chunk)
+                await asyncio.sleep(0)  # lets the sockets drain between two chunks
+
+    async def _wake(self) -> None:
+        """Has the reader, which waits for the streams it knew, look at the new one too."""
+        try:
+            async with asyncio.timeout(PAUSE_S), self._redis.pipeline(transaction=False) as pipe:
+                pipe.xadd(self._wake_key, {"wake": 1}, maxlen=1, approximate=False)
+                pipe.expire(self._wake_key, int(LINGER_S))
+                await pipe.execute()
+        except (RedisError, OSError):
+            return  # then the sweep brings its events
+
+    async def _sweep_once(self) -> None:
+        heads = await self._log.heads(self._tails)
+        if heads.epoch != self._epoch:
+            _log.warning("streams.epoch_changed", epoch=heads.epoch)
+            for tail in self.all():
+                tail.restart(heads.newest.get(tail.account_id, 0))
+        self._epoch = heads.epoch
+        for tail in self.all():
+            head = heads.newest.get(tail.account_id)
+            if head is None:
+                continue  # begun while we asked
+            # With Redis at work only what it has not brought since the last look is missing.
+            await self._fill(tail, self._seen.get(tail.account_id, 0) if self._redis_answers else head)
+            self._drop_idle(tail)
+        self._seen = heads.newest
+
+    def _drop_idle(self, tail: Tail) -> None:
+        now = time.monotonic()
+        if tail.clients:
+            tail.used_at = now
+        elif now - tail.used_at > LINGER_S:
+            del self._tails[tail.account_id]

@@ -1,0 +1,64 @@
+-- A lane: one rate limit, as a train of slots at least `step` apart. All times are µs relative to `now`.
+-- Stored: {run id, step, last slot, hole, hole, ...}; a hole [a, b] is a stretch behind `last` in which any slot is free.
+-- Loading never trusts what it cannot date: no value, another server's value or a last slot beyond the horizon (the clock
+-- stepped back) may hide slots that are still to be sent, none of them later than now + horizon. The train then begins
+-- behind those: never a burst, at the price of a wait.
+
+local MOST_HOLES = 64
+local KEEP_MS = 86400000
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+
+local function load_lane(key, step, earliest, horizon)
+  local lane = {key = key, step = step, last = horizon, holes = {}}
+  local stored = redis.call('GET', key)
+  if not stored then return lane end
+  local value = cmsgpack.unpack(stored)
+  local last = value[3] - now
+  if value[1] ~= run_id or last > horizon then return lane end
+  lane.last = last
+  if value[2] == step then -- holes were measured with the step of their time
+    for i = 4, #value, 2 do
+      local a, b = value[i] - now, value[i + 1] - now
+      if b >= earliest then lane.holes[#lane.holes + 1] = {a, b} end
+    end
+  end
+  return lane
+end
+
+local function save_lane(lane)
+  local value = {run_id, lane.step, lane.last + now}
+  for i = math.max(1, #lane.holes - MOST_HOLES + 1), #lane.holes do
+    value[#value + 1] = lane.holes[i][1] + now
+    value[#value + 1] = lane.holes[i][2] + now
+  end
+  redis.call('SET', lane.key, cmsgpack.pack(value), 'PX', string.format('%.0f', KEEP_MS + lane.step / 1000))
+end
+
+-- The earliest free time of the lane at or after `t`.
+local function fit(lane, t)
+  for _, hole in ipairs(lane.holes) do
+    if hole[2] >= t then return math.max(hole[1], t) end
+  end
+  return math.max(lane.last + lane.step, t)
+end
+
+-- Takes the free time `t`; what it leaves free behind or around it becomes holes.
+local function take(lane, t, earliest)
+  if t > lane.last then
+    local a, b = math.max(lane.last + lane.step, earliest), t - lane.step
+    if b >= a then table.insert(lane.holes, {a, b}) end
+    lane.last = t
+    return
+  end
+  for i, hole in ipairs(lane.holes) do
+    if t >= hole[1] and t <= hole[2] then
+      table.remove(lane.holes, i)
+      if hole[2] >= t + lane.step then table.insert(lane.holes, i, {t + lane.step, hole[2]}) end
+      if hole[1] <= t - lane.step then table.insert(lane.holes, i, {hole[1], t - lane.step}) end
+      return
+    end
+  end
+end

@@ -1,0 +1,56 @@
+-- Send slots for a batch. Follows lane.lua.
+-- KEYS: the lanes. ARGV: lead µs, horizon µs, each lane's step µs, then per group: wanted, lanes n, n lane numbers.
+-- Reply: {now µs, per group {the slots granted, µs from now ..., then minus the first time refused, or 0}}.
+
+local lead, horizon = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lanes = {}
+for i, key in ipairs(KEYS) do
+  lanes[i] = load_lane(key, tonumber(ARGV[2 + i]), lead, horizon)
+end
+
+local groups, active = {}, {}
+local at = 3 + #KEYS
+while at <= #ARGV do
+  local group = {wanted = tonumber(ARGV[at]), lanes = {}, slots = {}}
+  for i = 1, tonumber(ARGV[at + 1]) do
+    group.lanes[i] = lanes[tonumber(ARGV[at + 1 + i])]
+  end
+  at = at + 2 + #group.lanes
+  groups[#groups + 1] = group
+  active[#active + 1] = group
+end
+
+local function first_free(group)
+  local t, moved = lead, true
+  while moved do
+    moved = false
+    for _, lane in ipairs(group.lanes) do
+      local free = fit(lane, t)
+      if free > t then t, moved = free, true end
+    end
+    if #group.lanes == 1 then return t end
+  end
+  return t
+end
+
+-- One slot per group and turn: a group that wants many does not push a lane that others share ahead of their needs.
+while #active > 0 do
+  local rest = {}
+  for _, group in ipairs(active) do
+    local t = first_free(group)
+    if t > horizon then
+      group.slots[#group.slots + 1] = -math.ceil(t)
+    else
+      for _, lane in ipairs(group.lanes) do take(lane, t, lead) end
+      group.slots[#group.slots + 1] = math.ceil(t)
+      group.wanted = group.wanted - 1
+      if group.wanted > 0 then rest[#rest + 1] = group else group.slots[#group.slots + 1] = 0 end
+    end
+  end
+  active = rest
+end
+
+for _, lane in ipairs(lanes) do save_lane(lane) end
+local reply = {now}
+for _, group in ipairs(groups) do reply[#reply + 1] = group.slots end
+return reply

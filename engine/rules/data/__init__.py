@@ -1,0 +1,1 @@
+"""Dated rule data: each file names its source and version in its header; the runtime only reads them."""

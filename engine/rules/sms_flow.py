@@ -1,0 +1,116 @@
+"""The life of a text message after its intent, as one pure fold: sent at the carrier's acceptance, then its report.
+
+A transient failure is tried again by the campaign's rule, a permanent one never, and a message without a report is
+settled `unknown` at the deadline: known to be unknown, so that no campaign hangs open.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from engine.rules.attempt import AttemptState
+from engine.rules.decision import (
+    LABELS,
+    UNANSWERED,
+    AttemptView,
+    Decision,
+    SmsPlan,
+    check_unanswered,
+    final_refusal,
+    is_acceptance,
+    is_due,
+    take_answer,
+)
+from engine.rules.prospect import Outcome
+from engine.rules.reports import Report, ReportKind, in_order
+from engine.rules.telephony import CarrierError, CarrierEvent, EventKind, Fault
+
+S = AttemptState
+
+_HEARD = (EventKind.SMS_SENT, EventKind.SMS_DELIVERED, EventKind.SMS_FAILED)
+_NO_REASON = CarrierError(Fault.UNKNOWN)
+
+
+def fold(
+    view: AttemptView, reports: Sequence[Report], plan: SmsPlan, now: datetime, now_real_s: float, ref: str
+) -> Decision:
+    """What the reports make of a message. `now` is engine time, `now_real_s` real epoch seconds."""
+    message = Decision(view, now, now_real_s, ref)
+    if message.is_open:
+        message.name("msg", plan)
+    for report in in_order(reports):
+        _take(message, report, plan)
+    return message
+
+
+def is_hopeless(view: AttemptView, plan: SmsPlan, now: datetime) -> bool:
+    """Have the look-ups gone on for long enough?"""
+    waited_s = (now - view.intent_at).total_seconds()
+    if view.state in UNANSWERED:
+        return waited_s / plan.limits.speed >= plan.limits.reconcile_give_up_s
+    return waited_s >= plan.limits.delivery_deadline_s
+
+
+def _take(message: Decision, report: Report, plan: SmsPlan) -> None:
+    if not message.is_open:
+        message.take_late(report)
+        return
+    if report.kind is ReportKind.CARRIER and report.event is not None:
+        _hear(message, report.event, plan)
+    elif is_acceptance(message, report):
+        message.adopt(report.carrier_id)
+        _sent(message, plan)
+    elif (error := final_refusal(message, report, plan)) is not None:
+        _failed(message, error, plan)
+    elif report.kind is ReportKind.CHECK:
+        _check(message, plan)
+    elif report.kind is ReportKind.GIVE_UP:
+        _end(message, Outcome.UNKNOWN, "no_report", "", False, plan)
+    else:
+        take_answer(message, report, plan)
+
+
+def _hear(message: Decision, event: CarrierEvent, plan: SmsPlan) -> None:
+    if event.kind not in _HEARD:
+        return
+    message.adopt(event.carrier_id)
+    _sent(message, plan)
+    if event.kind is EventKind.SMS_DELIVERED:
+        _end(message, Outcome.DELIVERED, None, "", False, plan)
+    elif event.kind is EventKind.SMS_FAILED:
+        _failed(message, event.error or _NO_REASON, plan)
+
+
+def _sent(message: Decision, plan: SmsPlan) -> None:
+    """The carrier has it: told once, whether the create's answer or a callback comes first."""
+    if not message.is_unanswered:
+        return
+    message.move(S.PLACED)
+    message.emit("sms.sent", "sent", carrierId=message.carrier_id)
+    waits_s = plan.limits.delivery_deadline_s / plan.limits.speed
+    message.watch_at(message.real_s(message.view.intent_at, plan.limits) + waits_s)
+
+
+def _failed(message: Decision, error: CarrierError, plan: SmsPlan) -> None:
+    message.suppresses = error.fault is Fault.OPTED_OUT
+    _end(message, Outcome.FAILED, error.text or error.fault.value, error.code, error.retryable, plan)
+
+
+def _end(message: Decision, outcome: Outcome, reason: str | None, code: str, retryable: bool, plan: SmsPlan) -> None:
+    if not message.end(outcome, reason, retryable, plan):
+        return
+    if outcome is Outcome.DELIVERED:
+        message.emit("sms.delivered", "delivered", outcome=LABELS[outcome], carrierId=message.carrier_id)
+        return
+    details: dict[str, object] = {"outcome": LABELS[outcome], "reason": reason, "errorCode": code or None}
+    if message.next_attempt_at is not None:
+        details["nextAttemptAt"] = message.next_attempt_at
+    message.emit("sms.failed", LABELS[outcome], **details, carrierId=message.carrier_id)
+
+
+def _check(message: Decision, plan: SmsPlan) -> None:
+    if not is_due(message):
+        return
+    if message.is_unanswered:
+        check_unanswered(message, plan.limits)
+    else:
+        message.watch_at(message.now_real_s + plan.limits.reconcile_after_s)

@@ -1,0 +1,129 @@
+"""The composition root: what every process is built from, opened once and closed in reverse.
+
+Nothing else makes a connection. Redis clients never retry by themselves: a retried push doubles a message, a retried
+pop strands one. Callers decide what a failure means; a hint may be lost, PostgreSQL is the truth.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine import metrics
+from engine.carriers import catalog
+from engine.carriers.http import CreateTiming, HttpOptions
+from engine.carriers.port import Carrier, Shape
+from engine.clock import Clock
+from engine.rules.zones import use_packaged_tzdata
+from engine.settings import Settings
+from engine.store import clock as clock_store
+from engine.store.database import check_server, connect
+
+REDIS_TIMEOUT_S = 2.0
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The servers, the clock and the carriers of one process. Use `async with running(settings) as runtime`."""
+
+    settings: Settings
+    db: AsyncEngine
+    redis: Redis  # buckets and streams
+    queue: Redis  # Dramatiq's database
+    clock: Clock
+    _carriers: dict[str, Carrier] = field(default_factory=dict)
+
+    @classmethod
+    async def open(cls, settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> Self:
+        """`keyed` is for workers: see `engine.store.database.connect`.
+
+        Raises Misconfigured when the database server would break a promise.
+        """
+        use_packaged_tzdata()
+        db = connect(
+            settings.sqlalchemy_url,
+            pool_size=pool_size,
+            keyed=keyed,
+            idle_in_transaction_ms=settings.idle_in_transaction_ms,
+        )
+        try:
+            await check_server(db)
+            clock = await clock_store.load(db)
+        except BaseException:
+            await db.dispose()
+            raise
+        redis, queue = connect_redis(settings.redis_url.get_secret_value()), connect_redis(settings.queue_url)
+        return cls(settings, db, redis, queue, clock)
+
+    async def close(self) -> None:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.db.dispose)
+            stack.push_async_callback(self.queue.aclose)
+            stack.push_async_callback(self.redis.aclose)
+            for carrier in self._carriers.values():
+                stack.push_async_callback(carrier.close)
+            self._carriers = {}
+
+    @property
+    def reader(self) -> AsyncEngine:
+        """The database for reading: each statement is its own transaction, so that a process that stops between two of
+        them holds nothing, and is not cut off by the limit on idle transactions."""
+        return self.db.execution_options(isolation_level="AUTOCOMMIT")
+
+    def carrier(self, name: str) -> Carrier:
+        """The adapter called `name`, built at its first use. Raises Misconfigured for an unknown name."""
+        if name not in self._carriers:
+            self._carriers[name] = catalog.build(name, carrier_settings(self.settings), http_options(self.settings))
+        return self._carriers[name]
+
+    @property
+    def document_carriers(self) -> frozenset[str]:
+        """Names of the carriers that fetch their commands as documents."""
+        return frozenset(name for name in catalog.CARRIERS if self.carrier(name).caps.shape is Shape.DOCUMENT)
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> AsyncIterator[Runtime]:
+    """An open Runtime, closed at the end of the block."""
+    runtime = await Runtime.open(settings, pool_size=pool_size, keyed=keyed)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+def connect_redis(url: str) -> Redis:
+    """A client that tries once, and answers or fails within `REDIS_TIMEOUT_S`."""
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+    )
+
+
+def carrier_settings(settings: Settings) -> Mapping[str, str]:
+    """The account at the simulated carrier; real carriers get theirs from the account's own settings."""
+    secret = settings.simulated_secret.get_secret_value()
+    return {
+        "base_url": settings.simulated_url,
+        "account_id": "sim",
+        "secret": secret,
+        "signing_secret": secret,
+    }
+
+
+def http_options(settings: Settings) -> HttpOptions:
+    return HttpOptions(
+        connections=settings.carrier_connections, total_timeout_s=settings.carrier_timeout_s, on_create=_observe
+    )
+
+
+def _observe(timing: CreateTiming) -> None:
+    if timing.latency_s is not None:
+        metrics.CREATE_SECONDS.observe(timing.latency_s)

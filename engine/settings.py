@@ -1,0 +1,88 @@
+"""Every setting, read from the environment once, by the composition root. Names are `CARILLON_<FIELD>`.
+
+`DATABASE_URL`, `REDIS_URL` (buckets and streams) and `REDIS_QUEUE_URL` (Dramatiq's own database, which must hold
+nothing else: its recovery script lists keys) carry no prefix because every platform sets them so.
+"""
+
+from functools import cached_property
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="CARILLON_", extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(validation_alias=AliasChoices("DATABASE_URL", "CARILLON_DATABASE_URL"))
+    redis_url: SecretStr = Field(validation_alias=AliasChoices("REDIS_URL", "CARILLON_REDIS_URL"))
+    redis_queue_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("REDIS_QUEUE_URL", "CARILLON_REDIS_QUEUE_URL")
+    )
+
+    environment: str = "production"  # "development" turns on console logs and allows a scaled clock
+    log_level: str = "info"
+    public_url: str = "http://127.0.0.1:8000"  # where carriers reach our callbacks
+    host: str = "127.0.0.1"
+    port: int = 8000
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0  # 0: a free port, logged at start
+
+    secret: SecretStr = SecretStr("")  # signs agent tokens; required with real carriers
+
+    # carriers: the default for new campaigns of test keys, and where the simulated network listens
+    test_carrier: str = "simulated-command"
+    simulated_url: str = "http://127.0.0.1:8100"
+    simulated_secret: SecretStr = SecretStr("simulated-secret")
+    carrier_timeout_s: float = 5.0
+    carrier_connections: int = 512
+
+    # the intent and its ticket (DESIGN 2a): a create is begun within `ticket_s` of BEGIN or not at all
+    ticket_s: float = 2.0
+    batch_size: int = 500
+    batch_wait_s: float = 0.005
+    idle_in_transaction_ms: int = 500  # a session that stops inside a transaction would block a pause for longer
+    settle_wait_s: float = 0.02  # the same for answers and callbacks, whose latency nobody sees
+    prefetch: int = 2000
+
+    # deadlines, real seconds unless they say otherwise
+    reconcile_after_s: float = 2.0  # first look-up of a doubtful create, after ticket and request timeout are over
+    reconcile_give_up_s: float = 120.0
+    delivery_deadline_s: float = 72 * 3600.0  # engine seconds; a text without a delivery report by then is `unknown`
+    abandon_after_s: float = 2.0  # no agent this long after the greeting's end: abandoned
+
+    # the coordinator
+    lease_s: float = 3.0
+    tick_s: float = 0.05
+    queue_depth_s: float = 3.0
+    hint_lease_s: float = 15.0  # an enqueued prospect still queued after this is enqueued again
+    did_calls_per_minute: int = 60  # engine minutes; a DID may carry its own
+    sms_gap_s: int = 900
+    sms_jitter_s: int = 120
+    max_calls_per_second: float = 1000.0
+
+    # the event side
+    stream_keep: int = 10_000  # newest events per account kept in Redis
+    replay_limit: int = 1000
+    heartbeat_s: float = 30.0
+    slow_reader_bytes: int = 262_144
+    relay_poll_s: float = 0.005
+    event_keep_days: int = 30
+
+    # the API
+    key_rate_limit: int = 6000  # requests a minute for a key that says nothing else
+    max_body_bytes: int = 2_000_000
+
+    @property
+    def is_development(self) -> bool:
+        return self.environment == "development"
+
+    @cached_property
+    def sqlalchemy_url(self) -> str:
+        """The database URL with psycopg 3 as its driver."""
+        url = self.database_url.get_secret_value()
+        scheme, _, rest = url.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+    @property
+    def queue_url(self) -> str:
+        return (self.redis_queue_url or self.redis_url).get_secret_value()

@@ -1,0 +1,44 @@
+"""Columns of a batch as PostgreSQL array literals, for `unnest(cast(:name as bigint[]), …)`.
+
+psycopg dumps a list element by element in Python: 0.5 µs for an int, 4 µs for a datetime, 27 µs for a JSON text with
+its quotes. The hot statements send thousands of elements per batch, so they write literals themselves: 0.1–1 µs each.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+
+def numbers(values: Iterable[float | None]) -> str:
+    """Whole or decimal numbers; None becomes NULL."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def enums(values: Iterable[int | None]) -> str:
+    """Int codes that may be enum members, whose `str` would be their name."""
+    return "{" + ",".join(["NULL" if value is None else f"{value:d}" for value in values]) + "}"
+
+
+def times(values: Iterable[datetime | None]) -> str:
+    """Aware datetimes. Equal ones in a row, as a batch's own `now`, are formatted once."""
+    parts: list[str] = []
+    last: datetime | None = None
+    text = ""
+    for value in values:
+        if value is None:
+            parts.append("NULL")
+            continue
+        if value is not last:
+            last, text = value, value.isoformat()
+        parts.append(text)
+    return "{" + ",".join(parts) + "}"
+
+
+def texts(values: Iterable[str | None]) -> str:
+    """Any text but NUL, which PostgreSQL cannot store and which becomes U+FFFD."""
+    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+
+
+def _quoted(value: str) -> str:
+    if value.isascii() and value.isalnum():
+        return value if value.upper() != "NULL" else '"' + value + '"'
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\0", "\ufffd") + '"'

@@ -1,0 +1,341 @@
+"""Campaigns: reading them, and moving them through their states.
+
+Every move takes the campaign's key exclusive and, in a later statement, updates `where status = any(legal sources)`: an
+intent is then either committed before the move, or sees it (P3).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Row, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine.clock import boottime
+from engine.errors import Conflict, InvalidInput, NotFound, Unavailable
+from engine.ids import encode, new_id
+from engine.rules.attempt import AttemptState
+from engine.rules.campaign import Action, CampaignStatus, after, allowed_actions, sources
+from engine.rules.campaign_config import missing_at_start, parse_mode
+from engine.rules.prospect import ProspectState
+from engine.store import accounts, audit, counts, locks, outbox
+
+TICKET_S = 2.0
+_TICKET_GRACE_S = 0.2  # between a ticket's last moment and the answer that no create begins any more
+_POLL_S, _LONGEST_POLL_S = 0.005, 0.08
+DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and the carrier
+_LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's key for this long
+
+_COLUMNS = """id, account_id, is_direct, is_live, name, channel, status, status_reason, carrier, mode, caller_ids,
+    caller_id_strategy, schedule, calls_per_second, created_at, started_at, ended_at"""
+_INSERT = text(f"""
+    insert into campaigns (id, account_id, is_direct, is_live, name, channel, status, carrier, mode, caller_ids,
+                           caller_id_strategy, schedule, calls_per_second, created_at)
+    values (:id, :account_id, :is_direct, :is_live, :name, :channel, :status, :carrier, cast(:mode as jsonb),
+            cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb), cast(:schedule as jsonb),
+            :calls_per_second, :now)
+    on conflict (account_id, channel, is_live) where is_direct do nothing
+    returning {_COLUMNS}
+""")
+_FIND = text(f"select {_COLUMNS} from campaigns where id = :id and account_id = :account_id and not is_direct")
+_DIRECT = text(f"""
+    select {_COLUMNS} from campaigns
+     where account_id = :account_id and channel = :channel and is_live = :is_live and is_direct
+""")
+_PAGE = text(f"""
+    select {_COLUMNS} from campaigns
+     where account_id = :account_id and id > :after and not is_direct order by id limit :limit
+""")
+_MOVE = text(f"""
+    update campaigns set status = :status, status_reason = :reason,
+           started_at = case when :status = 'dialing' then coalesce(started_at, :now) else started_at end,
+           ended_at = case when :status in ('completed', 'cancelled', 'failed') then :now end
+     where id = :id and status = any(cast(:sources as text[])) and not is_direct
+    returning {_COLUMNS}
+""")
+_HAS_OPEN = text("""
+    select exists (select from prospects where campaign_id = :id and next_attempt_at < 'infinity')
+""")
+# Intents set `check_at` past their ticket's end, so the open ones are a short stretch of that index. `+ 0` keeps the
+# planner from trusting statistics of a column that changes by the second.
+_OPEN_TICKETS = text(f"""
+    select prospect_id, attempt, try from attempts
+     where check_at >= clock_timestamp() and check_at < clock_timestamp() + interval '1 minute'
+       and state + 0 = {AttemptState.RESERVED:d} and campaign_id = :id
+""")
+_STILL_OPEN = text(f"""
+    select exists (
+        select from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:tries as smallint[]))
+                    as t(prospect_id, attempt, try)
+          join attempts a using (prospect_id, attempt)
+         where a.try = t.try and a.state + 0 = {AttemptState.RESERVED:d})
+""")
+# `any(array(…))` runs the sub-select once; `in (…)` may run it per row, and then sweep more than the limit.
+_SWEEP = text(f"""
+    update prospects set state = {ProspectState.CANCELLED:d}, next_attempt_at = 'infinity'
+     where campaign_id = :id and id = any(array(
+           select id from prospects
+            where campaign_id = :id and next_attempt_at < 'infinity' and state + 0 = {ProspectState.QUEUED:d}
+              and exists (select from campaigns where id = :id and status = 'cancelled')
+            order by next_attempt_at, id limit :limit for update skip locked))
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class NewCampaign:
+    """What a client sends, already validated, and what follows from its key."""
+
+    name: str
+    channel: str
+    is_live: bool
+    carrier: str  # a name of the carrier catalog
+    mode: Mapping[str, object]
+    caller_ids: Sequence[str] = ()
+    caller_id_strategy: Mapping[str, object] | None = None
+    schedule: Mapping[str, object] | None = None
+    calls_per_second: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    id: int
+    account_id: int
+    is_direct: bool  # holds an account's one-off calls; never listed
+    is_live: bool
+    name: str
+    channel: str
+    status: CampaignStatus
+    status_reason: str
+    carrier: str
+    mode: Mapping[str, object]
+    caller_ids: tuple[str, ...]
+    caller_id_strategy: Mapping[str, object] | None
+    schedule: Mapping[str, object] | None
+    calls_per_second: float
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def public_id(self) -> str:
+        return encode("camp", self.id)
+
+
+async def create(conn: AsyncConnection, account_id: int, new: NewCampaign, now: datetime) -> Campaign:
+    return _campaign((await conn.execute(_INSERT, _insert_params(account_id, new, now))).one())
+
+
+async def direct(
+    conn: AsyncConnection, account_id: int, channel: str, is_live: bool, carrier: str, now: datetime
+) -> Campaign:
+    """The hidden campaign of the account's one-off calls or messages, made at its first use; always dialing."""
+    key = {"account_id": account_id, "channel": channel, "is_live": is_live}
+    if row := (await conn.execute(_DIRECT, key)).one_or_none():
+        return _campaign(row)
+    new = NewCampaign(
+        f"one-off {channel}", channel, is_live, carrier, mode={}, calls_per_second=DIRECT_CALLS_PER_SECOND
+    )
+    params = _insert_params(account_id, new, now) | {"is_direct": True, "status": CampaignStatus.DIALING}
+    await conn.execute(_INSERT, params)
+    return _campaign((await conn.execute(_DIRECT, key)).one())  # ours, or that of whoever came first
+
+
+async def find(conn: AsyncConnection, account_id: int, campaign_id: int) -> Campaign | None:
+    """The account's campaign; None for another tenant's and for the hidden ones."""
+    row = (await conn.execute(_FIND, {"id": campaign_id, "account_id": account_id})).one_or_none()
+    return _campaign(row) if row else None
+
+
+async def get(conn: AsyncConnection, account_id: int, campaign_id: int) -> Campaign:
+    """As `find`; raises NotFound instead of answering None."""
+    campaign = await find(conn, account_id, campaign_id)
+    if campaign is None:
+        raise NotFound("there is no such campaign")
+    return campaign
+
+
+async def list_campaigns(
+    conn: AsyncConnection, account_id: int, limit: int | None = None, after_id: int | None = None
+) -> list[Campaign]:
+    """Oldest first; `after_id` continues behind the last one of the page before."""
+    params = {"account_id": account_id, "after": after_id or 0, "limit": limit}
+    return [_campaign(row) for row in await conn.execute(_PAGE, params)]
+
+
+async def transition(
+    engine: AsyncEngine,
+    account_id: int,
+    campaign_id: int,
+    action: Action,
+    now: datetime,
+    *,
+    actor: str = audit.OPERATOR,
+    ticket_s: float = TICKET_S,
+) -> Campaign:
+    """Starts, pauses, resumes or cancels. After a pause or cancel returned, no create of the campaign begins (P3).
+
+    Raises NotFound; Conflict naming the state and what is allowed in it; InvalidInput naming what a start lacks;
+    Unavailable while a large import holds the campaign.
+    """
+    async with locked(engine, campaign_id) as conn:
+        campaign = await get(conn, account_id, campaign_id)
+        if after(campaign.status, action) is None:
+            raise refusal(campaign, action)
+        if action is Action.START:
+            await _check_start(conn, campaign)
+        moved = await _move(conn, campaign_id, action, now)
+        if moved is None:
+            raise refusal(campaign, action)
+        if action is Action.CANCEL:
+            await counts.cancel_queued(conn, campaign_id)
+        await audit.record(conn, account_id, actor, f"campaign.{action}", moved.public_id, now)
+    if action in (Action.PAUSE, Action.CANCEL):
+        await await_tickets(engine, campaign_id, ticket_s + _TICKET_GRACE_S)
+    return moved
+
+
+async def await_tickets(engine: AsyncEngine, campaign_id: int, bound_s: float) -> None:
+    """Returns when no ticket of the campaign is open, at the latest after `bound_s`, when all have expired.
+
+    Call it after the commit of a state that allows no new intent: the open ones can then only become fewer.
+    """
+    deadline = boottime() + bound_s
+    async with engine.connect() as conn:
+        rows = (await conn.execute(_OPEN_TICKETS, {"id": campaign_id})).all()
+    tickets = {
+        "prospects": [row.prospect_id for row in rows],
+        "attempts": [row.attempt for row in rows],
+        "tries": [row[2] for row in rows],
+    }
+    poll_s = _POLL_S
+    while rows and (left_s := deadline - boottime()) > 0:
+        await asyncio.sleep(min(poll_s, left_s))
+        poll_s = min(2 * poll_s, _LONGEST_POLL_S)
+        async with engine.connect() as conn:
+            if not (await conn.execute(_STILL_OPEN, tickets)).scalar():
+                return
+
+
+async def sweep_cancelled(conn: AsyncConnection, campaign_id: int, limit: int = 5_000) -> int:
+    """Marks up to `limit` queued rows of a cancelled campaign; counters moved with the cancel. 0: nothing was left."""
+    return (await conn.execute(_SWEEP, {"id": campaign_id, "limit": limit})).rowcount
+
+
+async def complete_if_done(engine: AsyncEngine, campaign_id: int, now: datetime) -> bool:
+    """Completes a dialing campaign that has no open prospect. True when it did.
+
+    The counters say first, at any size, whether it is worth asking the rows under the key; the rows decide (P1).
+    """
+    async with engine.connect() as conn:
+        found = await counts.read(conn, campaign_id)
+    if found["completed"] + found["cancelled"] < found["total"]:
+        return False
+    async with locked(engine, campaign_id) as conn:
+        if (await conn.execute(_HAS_OPEN, {"id": campaign_id})).scalar():
+            return False
+        return await _move(conn, campaign_id, Action.COMPLETE, now) is not None
+
+
+async def fail(
+    engine: AsyncEngine, campaign_id: int, reason: str, now: datetime, events: Sequence[str] = ()
+) -> Campaign | None:
+    """Ends a dialing campaign that can never run, with encoded `events`; None when it was no longer dialing."""
+    return await _stop(engine, campaign_id, Action.FAIL, reason, now, events)
+
+
+async def pause_for(
+    engine: AsyncEngine, campaign_id: int, reason: str, now: datetime, events: Sequence[str] = ()
+) -> Campaign | None:
+    """Pauses a dialing campaign on the engine's own account; as `fail`. Does not wait for tickets."""
+    return await _stop(engine, campaign_id, Action.PAUSE, reason, now, events)
+
+
+@asynccontextmanager
+async def locked(engine: AsyncEngine, campaign_id: int) -> AsyncIterator[AsyncConnection]:
+    """A transaction that holds the campaign's key exclusive. Raises Unavailable when it cannot be had in time."""
+    async with engine.begin() as conn:
+        await take(conn, campaign_id)
+        yield conn
+
+
+async def take(conn: AsyncConnection, campaign_id: int) -> None:
+    """Takes the campaign's key exclusive in a transaction of the caller's; raises as `locked` does."""
+    await conn.execute(text(f"set local lock_timeout = '{_LOCK_TIMEOUT}'"))
+    try:
+        await locks.lock_exclusive(conn, [locks.campaign_key(campaign_id)])
+    except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise Unavailable("the campaign is taking in a large import; try again in a moment") from error
+        raise
+
+
+def refusal(campaign: Campaign, action: str) -> Conflict:
+    """The 409 for `action` in the campaign's present state."""
+    allowed = [str(each) for each in allowed_actions(campaign.status)]
+    return Conflict(
+        f"cannot {action} a campaign that is {campaign.status}; allowed now: {', '.join(allowed) or 'nothing'}",
+        {"status": str(campaign.status), "allowed": allowed},
+    )
+
+
+async def _stop(
+    engine: AsyncEngine, campaign_id: int, action: Action, reason: str, now: datetime, events: Sequence[str]
+) -> Campaign | None:
+    async with locked(engine, campaign_id) as conn:
+        moved = await _move(conn, campaign_id, action, now, reason)
+        if moved is not None:
+            detail = {"reason": reason}
+            await audit.record(conn, moved.account_id, "engine", f"campaign.{action}", moved.public_id, now, detail)
+            await outbox.publish(conn, {moved.account_id: events})
+    return moved
+
+
+async def _move(
+    conn: AsyncConnection, campaign_id: int, action: Action, now: datetime, reason: str = ""
+) -> Campaign | None:
+    """The guarded update; None when the status is no legal source of `action`."""
+    legal = sources(action)
+    status = after(legal[0], action)  # the same from every source: a test walks the table
+    params = {"id": campaign_id, "status": status, "reason": reason, "now": now, "sources": list(legal)}
+    row = (await conn.execute(_MOVE, params)).one_or_none()
+    return _campaign(row) if row else None
+
+
+async def _check_start(conn: AsyncConnection, campaign: Campaign) -> None:
+    account = await accounts.get(conn, campaign.account_id)
+    has_agent = account is not None and account.agent is not None
+    if missing := missing_at_start(parse_mode(campaign.channel, campaign.mode), has_agent):
+        raise InvalidInput("the campaign cannot start: " + "; ".join(f"{k} {v}" for k, v in missing.items()), missing)
+
+
+def _insert_params(account_id: int, new: NewCampaign, now: datetime) -> dict[str, object]:
+    return {
+        "id": new_id(),
+        "account_id": account_id,
+        "is_direct": False,
+        "is_live": new.is_live,
+        "name": new.name,
+        "channel": new.channel,
+        "status": CampaignStatus.CREATED,
+        "carrier": new.carrier,
+        "mode": _json(new.mode),
+        "caller_ids": _json(list(new.caller_ids)),
+        "caller_id_strategy": _json(new.caller_id_strategy),
+        "schedule": _json(new.schedule),
+        "calls_per_second": new.calls_per_second,
+        "now": now,
+    }
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _campaign(row: Row[tuple[object, ...]]) -> Campaign:
+    fields = dict(row._mapping)
+    return Campaign(**fields | {"status": CampaignStatus(fields["status"]), "caller_ids": tuple(fields["caller_ids"])})

@@ -1,0 +1,67 @@
+"""The connection to PostgreSQL: one engine per process, with the session settings that the promises need."""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from engine.errors import Misconfigured
+
+# A client that stops inside a transaction would block a pause for as long as it likes (DESIGN 2a).
+IDLE_IN_TRANSACTION_MS = 500
+STATEMENT_TIMEOUT_MS = 30_000
+
+# Four lanes of a worker may each hold 500 phone locks; 64 × 100 connections, PostgreSQL's default, is too few.
+MIN_LOCKS = 20_000
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same URL with psycopg 3 as its driver."""
+    scheme, _, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+# For sessions that only look rows up by key: the planner must not be talked into scanning a table by statistics that
+# were taken when a volatile state column looked different (a fixed 11–14 ms per batch when it was).
+_KEYED = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+
+
+def connect(
+    url: str,
+    *,
+    pool_size: int = 5,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    idle_in_transaction_ms: int = IDLE_IN_TRANSACTION_MS,
+    keyed: bool = False,
+) -> AsyncEngine:
+    """An engine for `postgresql://…`; `keyed` for the workers' hot path. Close it with `await engine.dispose()`."""
+    options = (
+        f"-c idle_in_transaction_session_timeout={idle_in_transaction_ms}"
+        f" -c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off{_KEYED if keyed else ''}"
+    )
+    return create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=False,
+        connect_args={"options": options, "connect_timeout": 10},
+    )
+
+
+async def check_server(engine: AsyncEngine) -> None:
+    """Refuses a server that would break a promise. Raises Misconfigured with the remedy."""
+    async with engine.connect() as conn:
+        row = (
+            await conn.execute(
+                text(
+                    "select current_setting('max_locks_per_transaction')::int"
+                    " * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int),"
+                    " current_setting('fsync'), current_setting('synchronous_commit')"
+                )
+            )
+        ).one()
+    if row[0] < MIN_LOCKS:
+        raise Misconfigured(
+            f"PostgreSQL can hold {row[0]} locks and the workers need {MIN_LOCKS}:"
+            " raise max_locks_per_transaction (512 is plenty) and restart it"
+        )
+    if row[1] != "on" or row[2] in {"off", "local"}:
+        raise Misconfigured("PostgreSQL must run with fsync = on and synchronous_commit = on: an intent must survive")

@@ -1,0 +1,119 @@
+"""DIDs: an account's own telephone numbers, and what they can carry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import Conflict, InvalidInput
+from engine.ids import new_id
+from engine.rules.phone import is_e164
+from engine.rules.telephony import Channel
+from engine.store.campaigns import Campaign
+
+# Infinity is a valid timestamp in PostgreSQL and none in Python: as an epoch it is a float's own.
+_COLUMNS = """id, account_id, number, capabilities, state, label, calls_per_minute,
+    extract(epoch from sms_free_at)::float8 as sms_free_epoch, created_at"""
+_INSERT = text(f"""
+    insert into dids (id, account_id, number, capabilities, state, label, created_at)
+    values (:id, :account_id, :number, :capabilities, 'active', :label, :now)
+    on conflict (number) do nothing returning {_COLUMNS}
+""")
+_LIST = text(f"""
+    select {_COLUMNS} from dids where account_id = :account_id and id > :after order by id limit :limit
+""")
+_FIND = text(f"select {_COLUMNS} from dids where account_id = :account_id and number = :number")
+_FOR_CAMPAIGN = text(f"""
+    select {_COLUMNS} from dids
+     where account_id = :account_id and state = 'active' and :channel = any(capabilities)
+       and (:any or number = any(cast(:numbers as text[])) or left(number, 5) = any(cast(:prefixes as text[])))
+     order by id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class NewDid:
+    number: str  # E.164
+    capabilities: tuple[str, ...] = ("voice", "sms")
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    id: int
+    account_id: int
+    number: str
+    capabilities: tuple[str, ...]
+    state: str
+    label: str
+    calls_per_minute: int | None  # engine minutes; None: the setting
+    sms_free_epoch: float  # engine time as epoch seconds; -inf: never used, inf: a message is under way
+    created_at: datetime
+
+
+async def add(conn: AsyncConnection, account_id: int, new: Sequence[NewDid], now: datetime) -> list[Did]:
+    """Registers numbers as active, all or none (the caller's transaction).
+
+    Raises InvalidInput naming each faulty number, and Conflict naming a number that someone already registered.
+    """
+    _check(new)
+    added = []
+    for did in sorted(new, key=lambda each: each.number):
+        params = {"id": new_id(), "account_id": account_id, "number": did.number, "label": did.label, "now": now}
+        params["capabilities"] = list(dict.fromkeys(did.capabilities))
+        row = (await conn.execute(_INSERT, params)).one_or_none()
+        if row is None:
+            raise Conflict(f"the number {did.number} is already registered", {"number": did.number})
+        added.append(_did(row))
+    return added
+
+
+async def list_dids(
+    conn: AsyncConnection, account_id: int, limit: int | None = None, after_id: int | None = None
+) -> list[Did]:
+    params = {"account_id": account_id, "limit": limit, "after": after_id or 0}
+    return [_did(row) for row in await conn.execute(_LIST, params)]
+
+
+async def find(conn: AsyncConnection, account_id: int, number: str) -> Did | None:
+    """The account's own DID with this number; None for anybody else's."""
+    row = (await conn.execute(_FIND, {"account_id": account_id, "number": number})).one_or_none()
+    return _did(row) if row else None
+
+
+async def for_campaign(conn: AsyncConnection, campaign: Campaign) -> list[Did]:
+    """The account's active DIDs that can carry the campaign's channel and match its caller ids, oldest first.
+
+    A caller id is an E.164 number or a North American area code; no caller ids mean every DID of the account.
+    """
+    params = {
+        "account_id": campaign.account_id,
+        "channel": campaign.channel,
+        "any": not campaign.caller_ids,
+        "numbers": [caller_id for caller_id in campaign.caller_ids if caller_id.startswith("+")],
+        "prefixes": [f"+1{caller_id}" for caller_id in campaign.caller_ids if not caller_id.startswith("+")],
+    }
+    return [_did(row) for row in await conn.execute(_FOR_CAMPAIGN, params)]
+
+
+def _check(new: Sequence[NewDid]) -> None:
+    faults: dict[str, object] = {}
+    seen: set[str] = set()
+    for index, did in enumerate(new):
+        if not is_e164(did.number):
+            faults[f"numbers[{index}]"] = f"'{did.number[:40]}' is not an E.164 number such as +14155550123"
+        elif did.number in seen:
+            faults[f"numbers[{index}]"] = f"{did.number} is given twice"
+        elif not did.capabilities or not set(did.capabilities) <= set(Channel):
+            given = ", ".join(did.capabilities) or "nothing"
+            faults[f"capabilities[{index}]"] = f"{given} given; give voice, sms or both"
+        seen.add(did.number)
+    if faults:
+        raise InvalidInput("the numbers cannot be registered", faults)
+
+
+def _did(row: Row[tuple[object, ...]]) -> Did:
+    fields = dict(row._mapping)
+    return Did(**fields | {"capabilities": tuple(fields["capabilities"])})

@@ -1,0 +1,53 @@
+"""Each benchmark, small, from the command line: it runs through, its books balance, and it says what it found."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def _bench(what: str, size: int) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "api_min.cli.main", "bench", what, "--json", "--rounds", "1", "--size", str(size)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_dispatch() -> None:
+    found = _bench("dispatch", 400)
+
+    assert found["machine"]["fsync"] == found["machine"]["synchronous_commit"] == "on"
+    assert found["ratio"] == found["dispatch"]["ratio"] > 0
+    assert set(found["dispatch"]["lines"]["1 campaign"]["cpu_us_per_job"]) >= {
+        "worker",
+        "coordinator",
+        "relay",
+        "total",
+    }
+
+
+def test_import() -> None:
+    assert _bench("import", 1_000)["import"]["ratio"] > 0
+
+
+def test_stats() -> None:
+    found = _bench("stats", 2_000)["stats"]
+
+    assert found["ratio"] > 0
+    assert found["tick_ratio"] > 0
+
+
+def test_lifecycle() -> None:
+    found = _bench("lifecycle", 50)["lifecycle"]
+
+    assert found["per_second_per_core"] > 0
+    assert found["share_of_worker"] > 0

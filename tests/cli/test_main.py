@@ -1,0 +1,88 @@
+"""The `carillon` command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api_min.cli.main import COMMANDS
+
+HERE = Path(__file__).parent
+PROGRAM = """
+import sys
+from api_min.cli import main
+main.COMMANDS = {"sub": ("sub_app:app", "A sub-application."), "process": ("sub_process", "A process."),
+                 "absent": ("api_min.nowhere:app", "Not there."), "broken": ("sub_broken", "Lacks a package.")}
+main.build.__defaults__ = (main.COMMANDS,)
+main.main()
+"""
+
+
+def carillon(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command with the stand-in table above, from the folder of the stand-ins."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=HERE,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=30,
+    )
+
+
+def test_help_lists_every_command_and_imports_none() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "api_min.cli.main", "--help"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert all(f"│ {name} " in done.stdout for name in COMMANDS)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert imported.isdisjoint({"sqlalchemy", "psycopg", "pydantic", "aiohttp", "dramatiq", "redis", "fastapi"})
+
+
+def test_a_process_gets_its_arguments_as_they_are() -> None:
+    done = carillon("process", "--name", "x", "-n3", "plain", "--help")
+    assert done.stdout == "__main__ ['--name', 'x', '-n3', 'plain', '--help']\n"
+
+
+def test_a_sub_application_gets_its_arguments() -> None:
+    assert carillon("sub", "greet", "--name", "Ann").stdout == "hello Ann\n"
+    assert "Usage: carillon sub" in carillon("sub", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["sub", "fail"], "the port is taken: choose another with --port"),
+        (["absent"], "`carillon absent` is not part of this installation: it has no module api_min.nowhere"),
+        (["broken"], "Python module no_such_package is missing: install Carillon again (make venv)"),
+    ],
+)
+def test_an_error_is_one_line_with_the_remedy(arguments: list[str], line: str) -> None:
+    done = carillon(*arguments)
+    assert done.returncode == 1
+    assert done.stderr == f"{line}\n"
+
+
+def test_a_missing_variable_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "api_min.cli.main", "migrate"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": ""},
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "DATABASE_URL" in done.stderr
+
+
+def test_a_wrong_name_is_corrected() -> None:
+    done = carillon("proces")
+    assert done.returncode == 2
+    assert "Did you mean 'process'?" in done.stderr

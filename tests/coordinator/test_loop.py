@@ -1,0 +1,149 @@
+"""The whole loop: wake-ups, outages, the end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.clock import Clock, boottime
+from engine.coordinator.duty import Keeper
+from engine.coordinator.lease import Lease
+from engine.coordinator.loop import Coordinator
+from engine.coordinator.shard import Shard
+from engine.coordinator.wake import LIST, Wake
+from engine.embedded.servers import Servers
+from engine.runtime import Runtime
+from tests.coordinator.conftest import MakeCampaign, add_dids, messages
+
+DEADLINE_S = 20.0
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Waits until `condition` holds; fails at the deadline."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not await condition():  # noqa: ASYNC110 — what is waited for happens in servers, not in this loop
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def started(runtime: Runtime) -> AsyncIterator[Coordinator]:
+    stop = asyncio.Event()
+    coordinator = Coordinator(runtime)
+    task = asyncio.create_task(coordinator.run(stop))
+    try:
+        yield coordinator
+    finally:
+        stop.set()
+        await task
+
+
+async def test_the_loop_enqueues_everything_and_gives_its_leases_up(
+    runtime: Runtime, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    await make_campaign(prospects=300)
+    await add_dids(db, clock)
+    async with started(runtime) as coordinator:
+
+        async def all_sent() -> bool:
+            return len(await messages(runtime.queue)) == 300
+
+        await eventually(all_sent)
+        assert all(coordinator.health().values())
+    async with db.connect() as conn:
+        row = (await conn.execute(text("select lease_owner, lease_until::text from campaigns"))).one()
+        assert tuple(row) == ("", "-infinity")
+        assert (await conn.execute(text("select count(*) from leaders"))).scalar_one() == 0
+
+
+async def test_a_wake_up_finds_a_campaign_that_nobody_holds(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign
+) -> None:
+    campaign = await make_campaign(prospects=1)
+    nudge = asyncio.Event()
+    await runtime.redis.rpush(LIST, campaign.id)  # type: ignore[misc]
+    assert await Wake(runtime, shard, lease, "me", nudge).run_once() == 1
+    assert nudge.is_set()
+    assert set(shard.walks) == {campaign.id}
+
+
+async def test_a_wake_up_for_another_coordinators_campaign_is_passed_on(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign
+) -> None:
+    campaign = await make_campaign(prospects=1)
+    await lease.run_once()  # "me" holds it
+    shard.walks[campaign.id].look_at = boottime() + 60
+    other = Shard()
+    wake_other = Wake(runtime, other, Lease(runtime, other, "other"), "other", asyncio.Event())
+    await runtime.redis.rpush(LIST, campaign.id, "nonsense")  # type: ignore[misc]
+    assert await wake_other.run_once() == 0
+    nudge = asyncio.Event()
+    assert await Wake(runtime, shard, lease, "me", nudge).run_once() == 1
+    assert nudge.is_set()
+    assert shard.walks[campaign.id].look_at == 0.0
+
+
+class _Flaky:
+    every_s = 0.0
+
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self._outcomes = list(outcomes)
+        self.is_through = asyncio.Event()
+
+    async def run_once(self) -> None:
+        if not self._outcomes:
+            self.is_through.set()
+            return
+        outcome = self._outcomes.pop(0)
+        if outcome:
+            raise outcome
+
+
+async def test_an_outage_is_waited_out() -> None:
+    duty = _Flaky(RedisConnectionError("away"), ConnectionRefusedError(), None)
+    task = asyncio.create_task(Keeper(duty).keep())
+    async with asyncio.timeout(DEADLINE_S):
+        await duty.is_through.wait()
+    task.cancel()
+
+
+async def test_a_bug_ends_the_process() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(DEADLINE_S):
+            await Keeper(_Flaky(ZeroDivisionError())).keep()
+
+
+async def test_the_process_works_and_stops_at_sigterm(
+    servers: Servers, database_url: str, db: AsyncEngine, make_campaign: MakeCampaign, clock: Clock, runtime: Runtime
+) -> None:
+    await make_campaign(prospects=5)
+    await add_dids(db, clock)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "workers.coordinator",
+        env=os.environ
+        | servers.environment()
+        | {"DATABASE_URL": database_url, "CARILLON_DID_CALLS_PER_MINUTE": "60000"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+
+        async def all_sent() -> bool:
+            return process.returncode is None and len(await messages(runtime.queue)) == 5
+
+        await eventually(all_sent)
+        process.send_signal(signal.SIGTERM)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(DEADLINE_S):
+            _, log = await process.communicate()
+    assert process.returncode == 0, log.decode()
+    assert b"coordinator.stopped" in log

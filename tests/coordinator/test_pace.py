@@ -1,0 +1,62 @@
+"""How much is enqueued at a time."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.coordinator.pace import LEAST_QUEUED, MOST_QUEUED, Room, divide
+
+
+@pytest.mark.parametrize(
+    ("room", "wishes", "shares"),
+    [
+        (10, [], []),
+        (0, [5, 5], [0, 0]),
+        (-3, [5], [0]),
+        (100, [5, 5], [5, 5]),
+        (10, [2, 100], [2, 8]),
+        (10, [100, 100], [5, 5]),
+        (9, [1, 100, 4], [1, 4, 4]),
+        (1, [7, 7, 7], [1, 0, 0]),
+    ],
+)
+def test_divide(room: int, wishes: list[int], shares: list[int]) -> None:
+    assert divide(room, wishes) == shares
+
+
+@given(st.integers(0, 1000), st.lists(st.integers(0, 300), max_size=20))
+def test_divide_gives_away_all_that_is_wished(room: int, wishes: list[int]) -> None:
+    shares = divide(room, wishes)
+    assert all(0 <= share <= wish for share, wish in zip(shares, wishes, strict=True))
+    assert sum(shares) == min(room, sum(wishes))
+
+
+def test_a_queue_is_kept_as_deep_as_it_drains() -> None:
+    room = Room(depth_s=3.0)
+    assert room.measure(0, 100.0) == LEAST_QUEUED
+    length, now = 0, 100.0
+    for _ in range(100):  # the workers drain 1,000 a second, ten looks a second
+        now += 0.1
+        free = room.measure(length, now)
+        room.add(max(0, free))
+        length = max(0, length + max(0, free) - 100)
+    assert 2_700 <= length + 100 <= 3_100
+
+
+def test_a_queue_that_nobody_drains_is_not_filled_up() -> None:
+    room = Room(depth_s=3.0)
+    length = 0
+    for tick in range(50):
+        free = room.measure(length, 100.0 + tick)
+        room.add(max(0, free))
+        length += max(0, free)
+    assert length == LEAST_QUEUED
+
+
+def test_a_fast_queue_has_an_upper_bound() -> None:
+    room = Room(depth_s=3.0)
+    room.measure(0, 100.0)
+    for tick in range(1, 50):
+        room.add(50_000)
+        room.measure(0, 100.0 + tick)
+    assert room.measure(0, 200.0) <= MOST_QUEUED

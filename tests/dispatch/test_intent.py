@@ -1,0 +1,180 @@
+"""The intent against its rivals: pause, opt-out, doubled hints. These tests are the specification of DESIGN 2a."""
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from engine.clock import Clock, starting_at
+from engine.dispatch.intent import Hint, IntentBatch, IntentContext, Job, Refusal, commit_intents, take_batch
+from engine.rules.telephony import Channel
+from engine.store import locks
+from tests.dispatch.conftest import World
+
+PHONES = [f"+1212555{n:04d}" for n in range(100, 110)]
+
+
+def context(clock: Clock, channel: Channel = Channel.VOICE) -> IntentContext:
+    return IntentContext(channel=channel, clock=clock, ticket_s=2.0, answer_s=7.0, writer=1)
+
+
+def reasons(batch: IntentBatch) -> list[Refusal]:
+    return [reason for _, reason in batch.refused]
+
+
+async def test_grants_each_due_prospect_once(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES)
+    hints = await world.hints(campaign, await world.did())
+
+    first = await commit_intents(world.db, hints, context(clock))
+    again = await commit_intents(world.db, hints, context(clock))
+
+    assert [intent.hint for intent in first.granted] == hints
+    assert {intent.try_no for intent in first.granted} == {1}
+    assert again.granted == []
+    assert set(reasons(again)) == {Refusal.OUT_OF_DATE}
+    assert await world.counts(campaign) == {"total": 10, "dialing": 10}
+
+
+async def test_two_workers_with_the_same_hints_grant_each_once(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES)
+    hints = await world.hints(campaign, await world.did())
+
+    batches = await asyncio.gather(*(commit_intents(world.db, hints, context(clock)) for _ in range(4)))
+
+    granted = [intent.hint.prospect_id for batch in batches for intent in batch.granted]
+    assert sorted(granted) == sorted(hint.prospect_id for hint in hints)
+    assert await world.counts(campaign) == {"total": 10, "dialing": 10}
+
+
+async def test_a_pause_that_came_first_is_seen(world: World, clock: Clock) -> None:
+    """The pause holds the campaign's key; the intent waits for it and then reads a later snapshot."""
+    campaign = await world.campaign(phones=PHONES)
+    hints = await world.hints(campaign, await world.did())
+    async with world.db.connect() as pausing:
+        await locks.lock_exclusive(pausing, [locks.campaign_key(campaign)])
+        intent = asyncio.create_task(commit_intents(world.db, hints, context(clock)))
+        await _wait_for_lock_queue(world, 1)
+        await pausing.execute(text("update campaigns set status = 'paused' where id = :id"), {"id": campaign})
+        await pausing.commit()
+
+    batch = await intent
+
+    assert batch.granted == []
+    assert set(reasons(batch)) == {Refusal.NOT_LIVE}
+    assert await world.counts(campaign) == {"total": 10, "queued": 10}
+
+
+async def test_an_opt_out_that_came_first_is_seen(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES)
+    hints = await world.hints(campaign, await world.did())
+    async with world.db.connect() as opting_out:
+        await locks.lock_exclusive(opting_out, [locks.phone_key(world.account_id, PHONES[3])])
+        intent = asyncio.create_task(commit_intents(world.db, hints, context(clock)))
+        await _wait_for_lock_queue(world, 1)
+        await opting_out.execute(
+            text("insert into suppressions values (:account, :phone, 'stop', 'sms', :now)"),
+            {"account": world.account_id, "phone": PHONES[3], "now": datetime.now(UTC)},
+        )
+        await opting_out.commit()
+
+    batch = await intent
+
+    assert len(batch.granted) == 9
+    assert reasons(batch) == [Refusal.SUPPRESSED]
+    assert await world.counts(campaign) == {"total": 10, "dialing": 9, "cancelled": 1, "suppressed": 1}
+    rows = await world.execute("select phone, reason from prospects where state = 5")
+    assert rows == [(PHONES[3], "suppressed")]
+    events = await world.execute("select events from outbox")
+    assert "campaign.prospect.dnc" in str(events)
+
+
+@pytest.mark.parametrize("status", ["created", "paused", "cancelled", "completed", "failed"])
+async def test_only_a_dialing_campaign_gets_intents(world: World, clock: Clock, status: str) -> None:
+    campaign = await world.campaign(phones=PHONES, status=status)
+    hints = await world.hints(campaign, await world.did())
+    batch = await commit_intents(world.db, hints, context(clock))
+    assert set(reasons(batch)) == {Refusal.NOT_LIVE}
+
+
+async def test_outside_its_window_a_prospect_learns_when_it_opens(world: World) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    hints = await world.hints(campaign, await world.did())
+    night = starting_at(datetime(2026, 3, 12, 3, 0, tzinfo=UTC), 1.0)  # 23:00 in New York
+
+    batch = await commit_intents(world.db, hints, context(night))
+
+    assert reasons(batch) == [Refusal.OUTSIDE_WINDOW]
+    assert await world.execute("select next_attempt_at, reason from prospects") == [
+        (datetime(2026, 3, 12, 12, 0, tzinfo=UTC), "outside_window")  # 08:00 in New York
+    ]
+    assert await world.counts(campaign) == {"total": 1, "queued": 1}
+
+
+async def test_a_number_without_a_known_zone_is_held(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=["+18005550100", "+4915112345678"])
+    batch = await commit_intents(world.db, await world.hints(campaign, await world.did()), context(clock))
+    assert set(reasons(batch)) == {Refusal.NO_TIMEZONE}
+
+
+@pytest.mark.parametrize(
+    "change", ["state = 'cooling'", "capabilities = '{sms}'", "number = '+12135550199'", "account_id = 1"]
+)
+async def test_a_sender_that_is_not_ready_is_not_used(world: World, clock: Clock, change: str) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    did = await world.did()
+    hints = await world.hints(campaign, did)
+    await world.execute(f"update dids set {change} where id = :id", id=did)
+    batch = await commit_intents(world.db, hints, context(clock))
+    assert reasons(batch) == [Refusal.SENDER_NOT_READY]
+
+
+async def test_two_workers_never_send_from_one_sms_sender_at_once(world: World, clock: Clock) -> None:
+    campaign = await world.campaign("sms", phones=PHONES)
+    hints = await world.hints(campaign, await world.did())
+
+    batches = await asyncio.gather(*(commit_intents(world.db, [hint], context(clock, Channel.SMS)) for hint in hints))
+
+    granted = [intent for batch in batches for intent in batch.granted]
+    assert len(granted) == 1
+    assert await world.execute("select sms_free_at::text from dids") == [("infinity",)]
+    assert await world.counts(campaign) == {"total": 10, "queued": 9, "sending": 1}
+
+
+async def test_a_released_attempt_is_reserved_again_with_its_try_counted(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    hints = await world.hints(campaign, await world.did())
+    await commit_intents(world.db, hints, context(clock))
+    await world.execute("update attempts set state = 0")
+    await world.execute("update prospects set state = 0")
+
+    batch = await commit_intents(world.db, hints, context(clock))
+
+    assert [intent.try_no for intent in batch.granted] == [2]
+    assert await world.execute("select attempt, try, state from attempts") == [(1, 2, 1)]
+
+
+def test_a_batch_holds_one_row_per_phone_and_one_text_per_sender() -> None:
+    def job(prospect: int, phone: str, did: int, account: int = 1) -> Job:
+        return Job(Hint(account, 1, prospect, 1, phone, did, "+12135550100"), Channel.SMS, str(prospect))
+
+    jobs = [job(1, "a", 1), job(2, "a", 2), job(3, "b", 1), job(4, "a", 3, account=2), job(5, "c", 4), job(6, "d", 5)]
+    waiting = deque(jobs)
+
+    assert [j.hint.prospect_id for j in take_batch(waiting, 3)] == [1, 4, 5]
+    assert [j.hint.prospect_id for j in waiting] == [2, 3, 6]
+
+    calls = deque(job._replace(channel=Channel.VOICE) for job in jobs)
+    assert [j.hint.prospect_id for j in take_batch(calls, 10)] == [1, 3, 4, 5, 6]
+
+
+async def _wait_for_lock_queue(world: World, waiting: int) -> None:
+    """Until that many sessions wait for an advisory lock."""
+    async with asyncio.timeout(5):
+        while True:
+            rows = await world.execute("select count(*) from pg_locks where locktype = 'advisory' and not granted")
+            if rows[0][0] == waiting:
+                return
+            await asyncio.sleep(0)

@@ -1,0 +1,192 @@
+"""From hints to settled attempts through the pipeline, with the instant carrier, real slots and a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy import text
+
+from engine.carriers import fence
+from engine.carriers.instant import Instant
+from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, Ticket
+from engine.clock import Clock, boottime
+from engine.dispatch.intent import Job
+from engine.dispatch.pipeline import Pipeline
+from engine.dispatch.settle import SettleContext
+from engine.dispatch.settling import Settling
+from engine.limits.slots import SendSlots
+from engine.rules.telephony import Channel
+from engine.settings import Settings
+from engine.store import locks
+from tests.dispatch.conftest import World
+
+PHONES = [f"+1212555{n:04d}" for n in range(100, 140)]
+
+
+class Watched(Instant):
+    """The instant carrier, remembering when each create began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[tuple[str, float]] = []
+
+    async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
+        receipt = await super().place_call(call, ticket)
+        if receipt.outcome is not Outcome.NOT_SENT:
+            self.begun.append((call.ref, boottime()))
+        return receipt
+
+
+class Late(Watched):
+    """Misses each create's first slot, as a stalled process would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missed: set[str] = set()
+
+    async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
+        if call.ref not in self.missed:
+            self.missed.add(call.ref)
+            return fence.not_sent(fence.SLOT_MISSED)
+        return await super().place_call(call, ticket)
+
+
+class Bench:
+    """A pipeline and what it finished."""
+
+    def __init__(self, pipeline: Pipeline, settling: Settling, finished: list[str]) -> None:
+        self.pipeline, self.settling, self.finished = pipeline, settling, finished
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 — the condition is the database's
+                await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def running(world: World, redis: Redis, clock: Clock, carrier: Carrier) -> AsyncIterator[Bench]:
+    url = "postgresql://unused"
+    settings = Settings(DATABASE_URL=url, REDIS_URL=url)  # type: ignore[call-arg]
+    finished: list[str] = []
+    carriers: dict[str, Carrier] = {"simulated-command": carrier}
+    settling = Settling(world.db, carriers, SettleContext(clock, settings, 1), lambda _queue, ids: finished.extend(ids))
+    pipeline = Pipeline(
+        Channel.VOICE,
+        world.db,
+        clock,
+        settings,
+        SendSlots(redis),
+        carriers,
+        settling,
+        lambda jobs: finished.extend(job.message_id for job in jobs),
+        100,
+    )
+    try:
+        yield Bench(pipeline, settling, finished)
+    finally:
+        await pipeline.drain()
+        await settling.drain()
+
+
+async def jobs_of(world: World, **mode: object) -> tuple[int, list[Job]]:
+    campaign = await world.campaign(phones=PHONES, **mode)
+    await world.execute("update campaigns set calls_per_second = 500")
+    hints = await world.hints(campaign, await world.did())
+    return campaign, [Job(hint, Channel.VOICE, str(hint.prospect_id)) for hint in hints]
+
+
+def submit(bench: Bench, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        bench.pipeline.submit(job)
+
+
+async def test_every_hint_becomes_one_settled_attempt(world: World, redis: Redis, clock: Clock) -> None:
+    campaign, jobs = await jobs_of(world)
+    carrier = Watched()
+    async with running(world, redis, clock, carrier) as bench:
+        submit(bench, jobs)
+        submit(bench, jobs)  # doubled hints lose at the intent
+        await bench.until(lambda: len(bench.finished) == 2 * len(jobs))
+
+    assert len({ref for ref, _ in carrier.begun}) == len(carrier.begun) == len(PHONES)
+    counts = await world.counts(campaign)
+    assert (counts["total"], counts["completed"]) == (len(PHONES), len(PHONES))
+
+
+async def test_creates_keep_the_campaigns_rate(world: World, redis: Redis, clock: Clock) -> None:
+    _, jobs = await jobs_of(world)
+    await world.execute("update campaigns set calls_per_second = 50")
+    carrier = Watched()
+    async with running(world, redis, clock, carrier) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+
+    times = sorted(at for _, at in carrier.begun)
+    # 40 calls at 50 a second: any ten in a row take at least nine steps, less the 15 ms that a create may be late.
+    assert all(later - earlier >= 9 / 50 - 0.015 for earlier, later in zip(times, times[9:], strict=False))
+
+
+async def test_a_create_that_misses_its_slot_takes_another(world: World, redis: Redis, clock: Clock) -> None:
+    campaign, jobs = await jobs_of(world)
+    carrier = Late()
+    async with running(world, redis, clock, carrier) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+
+    assert len(carrier.begun) == len(PHONES)
+    assert (await world.counts(campaign))["completed"] == len(PHONES)
+    assert await world.execute("select distinct try from attempts") == [(1,)]
+
+
+async def test_no_create_begins_after_the_pause_has_waited_for_its_tickets(
+    world: World, redis: Redis, clock: Clock
+) -> None:
+    """P3 in small: the pause flips the state under the campaign's key, then waits as long as a ticket lives."""
+    campaign, jobs = await jobs_of(world)
+    await world.execute("update campaigns set calls_per_second = 20")
+    carrier = Watched()
+    async with running(world, redis, clock, carrier) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(carrier.begun) >= 3)
+        async with world.db.begin() as conn:
+            await locks.lock_exclusive(conn, [locks.campaign_key(campaign)])
+            await conn.execute(text("update campaigns set status = 'paused' where id = :id"), {"id": campaign})
+        await _no_ticket(world)
+        answered_at = boottime()
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+
+    assert all(at < answered_at for _, at in carrier.begun)
+    assert len(carrier.begun) < len(PHONES)
+
+
+async def test_without_redis_nothing_is_sent_and_nothing_is_lost(world: World, clock: Clock) -> None:
+    campaign, jobs = await jobs_of(world)
+    carrier = Watched()
+    nowhere = Redis(port=1, retry=Retry(NoBackoff(), 0))
+    async with running(world, nowhere, clock, carrier) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+    await nowhere.aclose()
+
+    assert carrier.begun == []
+    assert await world.counts(campaign) == {"total": len(PHONES), "queued": len(PHONES)}
+
+
+async def test_drain_returns_what_was_never_begun(world: World, redis: Redis, clock: Clock) -> None:
+    campaign, jobs = await jobs_of(world)
+    await world.execute("update campaigns set calls_per_second = 1")
+    async with running(world, redis, clock, Watched()) as bench:
+        submit(bench, jobs)
+        unbegun = await bench.pipeline.drain()
+        await bench.settling.drain()
+        assert len(unbegun) + len(bench.finished) == len(jobs)
+    assert (await world.counts(campaign))["total"] == len(PHONES)
+
+
+async def _no_ticket(world: World) -> None:
+    async with asyncio.timeout(10):
+        while (await world.execute("select count(*) from attempts where state = 1"))[0][0]:  # noqa: ASYNC110
+            await asyncio.sleep(0)

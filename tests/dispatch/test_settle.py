@@ -1,0 +1,425 @@
+"""Settling against a real PostgreSQL: every order of callbacks, rivals, retries, releases, and the sums of P1."""
+
+import asyncio
+from datetime import timedelta
+from random import Random
+
+import orjson
+import pytest
+
+from engine.clock import Clock, starting_at
+from engine.dispatch import facts
+from engine.dispatch.facts import AttemptKey
+from engine.dispatch.settle import settle, settle_callbacks, settle_inline
+from engine.ids import attempt_ref
+from engine.rules import reports
+from engine.rules.attempt import AttemptState
+from engine.rules.prospect import Outcome, ProspectState
+from engine.rules.telephony import Amd, CarrierError, CommandKind, EndReason, EventKind, Fault
+from tests.conftest import LEGAL_HOUR
+from tests.dispatch.attempts import (
+    assert_adds_up,
+    context,
+    event,
+    heard,
+    human,
+    inbox,
+    machine,
+    reserve,
+    told,
+    unanswered,
+)
+from tests.dispatch.conftest import World
+
+PHONES = [f"+1212555{n:04d}" for n in range(100, 120)]
+AGENT = {"kind": "sip", "uri": "sip:agent@example.com"}
+
+
+async def prospect(world: World, key: AttemptKey) -> tuple[object, ...]:
+    rows = await world.execute(
+        "select state, attempt, outcome, reason, next_attempt_at = 'infinity' from prospects where id = :id",
+        id=key.prospect_id,
+    )
+    return rows[0]
+
+
+async def attempt(world: World, key: AttemptKey) -> facts.AttemptView:
+    async with world.db.connect() as conn:
+        return (await facts.read_attempts(conn, [key]))[0]
+
+
+async def test_a_call_from_acceptance_to_its_end(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1], agent=AGENT)
+    (key,) = await reserve(world, campaign, clock)
+
+    await settle(world.db, {key: [reports.accepted(1, "c1")]}, context(clock))
+    for each in human(key):
+        await settle_callbacks(world.db, await inbox(world, [each]), context(clock))
+
+    row = await attempt(world, key)
+    assert (row.state, row.outcome, row.carrier_id) == (AttemptState.ENDED, Outcome.HUMAN_CONNECTED, "c1")
+    assert (row.duration_s, row.check_at, row.command) == (30, None, None)
+    assert await prospect(world, key) == (ProspectState.COMPLETED, 1, Outcome.HUMAN_CONNECTED, None, True)
+    assert await world.counts(campaign) == {"total": 1, "completed": 1, "human_connected": 1}
+    assert await told(world) == [
+        "campaign.call.initiated",
+        "voice.initiated",
+        "voice.answered",
+        "voice.amd",
+        "campaign.call.human_connected",
+        "campaign.call.human_hangup",
+        "voice.completed",
+    ]
+    assert await world.execute("select count(*) from carrier_callbacks where processed_at is null") == [(0,)]
+
+
+async def test_a_callback_that_beats_the_creates_answer(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1], agent=AGENT)
+    (key,) = await reserve(world, campaign, clock)
+    await settle_callbacks(world.db, await inbox(world, unanswered(key, EndReason.BUSY)), context(clock))
+    before = await told(world)
+
+    await settle(world.db, {key: [reports.accepted(1, "late")]}, context(clock))
+
+    row = await attempt(world, key)
+    assert (row.state, row.outcome, row.carrier_id) == (
+        AttemptState.ENDED,
+        Outcome.BUSY,
+        f"carrier-{attempt_ref(*key)}",
+    )
+    assert await told(world) == before
+    await assert_adds_up(world, campaign)
+
+
+async def test_a_late_answer_adds_only_the_carriers_id(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock)
+    await settle(world.db, {key: [reports.GIVE_UP]}, context(clock))
+    ended = await attempt(world, key)
+
+    await settle(world.db, {key: [reports.accepted(1, "c1")]}, context(clock))
+
+    assert await attempt(world, key) == ended._replace(carrier_id="c1")
+    assert ended.outcome == Outcome.UNKNOWN
+    await assert_adds_up(world, campaign)
+
+
+async def test_an_answer_to_an_older_try_changes_nothing(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock)
+    await settle(world.db, {key: [reports.not_sent(1, "slot_missed")]}, context(clock))
+    assert await reserve(world, campaign, clock) == [key]
+    row = await attempt(world, key)
+    assert row.try_no == 2
+
+    for stale in (reports.accepted(1, "c1"), reports.not_sent(1, "x"), reports.doubtful(1), reports.absent(1)):
+        await settle(world.db, {key: [stale]}, context(clock))
+
+    assert await attempt(world, key) == row
+    await assert_adds_up(world, campaign)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_rivals_with_doubled_and_disordered_callbacks(world: World, clock: Clock, seed: int) -> None:
+    """Four workers fold overlapping halves of the same reports at once: each attempt ends once and tells all once."""
+    rng = Random(seed)
+    campaign = await world.campaign(phones=PHONES, agent=AGENT)
+    keys = await reserve(world, campaign, clock)
+    events = [each for n, key in enumerate(keys) for each in (human(key) if n % 2 else machine(key))]
+    ids = await inbox(world, events)
+    assert await inbox(world, events) == []  # a repeat is no second report
+    batches = []
+    for _ in range(4):
+        rng.shuffle(ids)
+        batches.append(ids[: len(ids) // 2])
+    batches.append(ids)
+
+    await asyncio.gather(
+        *(settle_callbacks(world.db, batch, context(clock, writer=n)) for n, batch in enumerate(batches, start=1))
+    )
+    answers = {key: [reports.accepted(1, "c1")] for key in keys}
+    await settle(world.db, answers, context(clock))
+    await _let_stragglers_pass(world, keys, clock)
+
+    half = len(PHONES) // 2
+    counted = await world.counts(campaign)
+    assert counted == {"total": 20, "completed": 20, "human_connected": half, "voicemail": half}
+    names = await told(world)
+    assert names.count("voice.initiated") == names.count("voice.answered") == names.count("voice.completed") == 20
+    assert names.count("voice.amd") == 20
+    assert names.count("campaign.call.voicemail") == names.count("campaign.call.human_connected") == half
+    await assert_adds_up(world, campaign)
+
+
+async def _let_stragglers_pass(world: World, keys: list[AttemptKey], clock: Clock) -> None:
+    await world.execute("update attempts set check_at = now() - interval '1 s' where check_at is not null")
+    await settle(world.db, {key: [reports.CHECK] for key in keys}, context(clock))
+
+
+async def test_a_retry_queues_the_next_attempt_and_its_delay(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1], max_retries=1, retry_delay="4h")
+    (key,) = await reserve(world, campaign, clock)
+    await settle_callbacks(world.db, await inbox(world, unanswered(key, EndReason.NO_ANSWER)), context(clock))
+    assert await prospect(world, key) == (ProspectState.QUEUED, 2, None, "no_answer", False)
+    assert await world.counts(campaign) == {"total": 1, "queued": 1, "retrying": 1}
+    due = (await world.execute("select next_attempt_at from prospects"))[0][0]
+    assert abs(due - clock.now() - timedelta(hours=4)) < timedelta(seconds=5)  # type: ignore[operator]
+
+    (second,) = await reserve(world, campaign, clock)
+    await settle_callbacks(world.db, await inbox(world, unanswered(second, EndReason.NO_ANSWER)), context(clock))
+
+    assert second.attempt == 2
+    assert await prospect(world, second) == (ProspectState.COMPLETED, 2, Outcome.NO_ANSWER, "no_answer", True)
+    await assert_adds_up(world, campaign)
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        (reports.not_sent(1, "ticket_expired"), "ticket_expired"),
+        (reports.rejected(1, CarrierError(Fault.RATE_LIMITED, retryable=True)), "rate_limited"),
+    ],
+)
+async def test_nothing_sent_queues_the_same_attempt(
+    world: World, clock: Clock, report: reports.Report, reason: str
+) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock)
+    result = await settle(world.db, {key: [report]}, context(clock))
+    assert result.released == [key]
+    assert await prospect(world, key) == (ProspectState.QUEUED, 1, None, reason, False)
+    assert await world.counts(campaign) == {"total": 1, "queued": 1}
+    assert await told(world) == []
+
+
+async def test_cancelled_while_in_flight(world: World, clock: Clock) -> None:
+    """What was contacted keeps its outcome and is not tried again; what was not sent is cancelled."""
+    campaign = await world.campaign(phones=PHONES[:3], max_retries=3)
+    busy, released, connected = await reserve(world, campaign, clock)
+    await world.execute("update campaigns set status = 'cancelled' where id = :c", c=campaign)
+
+    await settle(
+        world.db,
+        {
+            busy: [heard(busy, EventKind.CALL_ENDED, end=EndReason.BUSY)],
+            released: [reports.not_sent(1, "ticket_expired")],
+            connected: [reports.carrier(each) for each in human(connected)],
+        },
+        context(clock),
+    )
+
+    assert (await prospect(world, busy))[:3] == (ProspectState.COMPLETED, 1, Outcome.BUSY)
+    assert (await prospect(world, released))[:3] == (ProspectState.CANCELLED, 1, None)
+    assert (await prospect(world, connected))[:3] == (ProspectState.COMPLETED, 1, Outcome.HUMAN_CONNECTED)
+    await assert_adds_up(world, campaign)
+
+
+async def test_a_sender_that_the_carrier_refuses_pauses_the_campaign(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:2])
+    keys = await reserve(world, campaign, clock)
+    refused = reports.rejected(1, CarrierError(Fault.SENDER_CONFIG, "21606", "not a number of yours"))
+    result = await settle(world.db, {key: [refused] for key in keys}, context(clock))
+    assert result.paused == {campaign: "sender_config: not a number of yours"}
+    assert await world.execute("select status, status_reason from campaigns") == [
+        ("paused", "sender_config: not a number of yours")
+    ]
+    assert await world.counts(campaign) == {"total": 2, "queued": 2}
+
+
+async def test_an_opt_out_suppresses_in_the_same_transaction(world: World, clock: Clock) -> None:
+    campaign = await world.campaign("sms", phones=PHONES[:1], max_retries=2)
+    (key,) = await reserve(world, campaign, clock, is_sms=True)
+    stop = CarrierError(Fault.OPTED_OUT, "21610", "the recipient replied STOP")
+    ids = await inbox(world, [event(key, EventKind.SMS_FAILED, error=stop)])
+    await settle_callbacks(world.db, ids, context(clock))
+    assert await world.execute("select phone, reason, source from suppressions") == [
+        (PHONES[0], "opted_out", "carrier")
+    ]
+    assert (await prospect(world, key))[:3] == (ProspectState.COMPLETED, 1, Outcome.FAILED)
+    await assert_adds_up(world, campaign)
+
+
+async def test_a_texts_sender_waits_its_gap_from_the_answer(world: World, clock: Clock) -> None:
+    campaign = await world.campaign("sms", phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock, is_sms=True)
+    await settle(world.db, {key: [reports.accepted(1, "m1")]}, context(clock))
+    first = (await world.execute("select sms_free_at from dids"))[0][0]
+    gap = first - clock.now()  # type: ignore[operator]
+    assert timedelta(seconds=895) < gap <= timedelta(seconds=1020)
+    assert (await prospect(world, key))[0] == ProspectState.SENT
+    assert await world.counts(campaign) == {"total": 1, "sent": 1}
+
+    await world.execute("update dids set sms_free_at = 'infinity'")  # another message is under way
+    await settle(world.db, {key: [heard(key, EventKind.SMS_DELIVERED)]}, context(clock))
+
+    assert await world.execute("select sms_free_at = 'infinity' from dids") == [(True,)]
+    assert await told(world) == ["sms.sent", "sms.delivered"]
+    await assert_adds_up(world, campaign)
+
+
+async def test_a_text_that_was_not_sent_uses_no_gap(world: World, clock: Clock) -> None:
+    campaign = await world.campaign("sms", phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock, is_sms=True)
+    await settle(world.db, {key: [reports.not_sent(1, "slot_missed")]}, context(clock))
+    assert await world.execute("select sms_free_at <= :now from dids", now=clock.now()) == [(True,)]
+
+
+async def test_an_unmatched_callback_is_marked_and_forgotten(world: World, clock: Clock) -> None:
+    stray = AttemptKey(1, 2, 3)
+    ids = await inbox(world, [event(stray, EventKind.RINGING)])
+    result = await settle_callbacks(world.db, ids, context(clock))
+    assert result.unmatched == [stray]
+    assert await world.execute("select processed_at is not null from carrier_callbacks") == [(True,)]
+
+
+async def test_a_carrier_speaks_only_of_its_own_attempts(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock)
+    ids = await inbox(world, [event(key, EventKind.CALL_ENDED, end=EndReason.BUSY)], carrier="simulated-document")
+    await settle_callbacks(world.db, ids, context(clock))
+    assert (await attempt(world, key)).state == AttemptState.RESERVED
+    assert await world.execute("select processed_at is not null from carrier_callbacks") == [(True,)]
+
+
+async def test_known_rows_are_written_without_being_read(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:3])
+    keys = await reserve(world, campaign, clock)
+    known = {key: await attempt(world, key) for key in keys}
+    ids = await inbox(world, [event(keys[1], EventKind.RINGING)])
+    await settle_callbacks(world.db, ids, context(clock))  # a callback was faster: this row is not as known any more
+    answers = {key: [reports.accepted(1, "c1")] for key in keys}
+
+    await settle(world.db, answers, context(clock), known)
+
+    rows = [await attempt(world, key) for key in keys]
+    assert [row.state for row in rows] == [AttemptState.PLACED, AttemptState.RINGING, AttemptState.PLACED]
+    assert [row.carrier_id for row in rows][::2] == ["c1", "c1"]
+    assert (await told(world)).count("voice.initiated") == 3
+
+
+async def test_a_command_is_decided_once_and_kept_until_it_is_done(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1], agent=AGENT)
+    (key,) = await reserve(world, campaign, clock)
+    ids = await inbox(world, [event(key, EventKind.ANSWERED)])
+    results = await asyncio.gather(*(settle_callbacks(world.db, ids, context(clock, writer=n)) for n in (1, 2)))
+    assert [order.command["kind"] for result in results for order in result.commands] == ["handoff"]
+    assert (await attempt(world, key)).command is not None
+    await settle(world.db, {key: [reports.command_done(1)]}, context(clock))
+    assert (await attempt(world, key)).command is None
+
+
+async def test_a_document_carrier_gets_its_plan_in_the_answer_and_again_for_the_repeat(
+    world: World, clock: Clock
+) -> None:
+    campaign = await world.campaign(phones=PHONES[:1], agent=AGENT)
+    (key,) = await reserve(world, campaign, clock)
+    ref, settling = attempt_ref(*key), context(clock, document=True)
+    answered, bridged = event(key, EventKind.ANSWERED), event(key, EventKind.AGENT_BRIDGED)
+
+    plan = await settle_inline(world.db, ref, [answered.key], await inbox(world, [answered]), settling)
+    assert plan is not None
+    assert (plan.kind, plan.number) == (CommandKind.HANDOFF, 1)
+    assert plan.agent is not None
+    assert plan.agent.params["attempt_id"] == ref
+    assert plan.agent.token
+
+    assert await settle_inline(world.db, ref, [bridged.key], await inbox(world, [bridged]), settling) is None
+    repeat = await settle_inline(world.db, ref, [answered.key], [], settling)
+    assert repeat is not None
+    assert (repeat.kind, repeat.number) == (CommandKind.HANDOFF, 1)
+    verdict = event(key, EventKind.AMD, amd=Amd.MACHINE)
+    machine_plan = await settle_inline(world.db, ref, [verdict.key], await inbox(world, [verdict]), settling)
+    assert machine_plan is not None
+    assert machine_plan.kind is CommandKind.HANGUP  # no recording to leave
+    assert await settle_inline(world.db, ref, [answered.key], [], settling) is None  # its plan stands no more
+
+
+async def test_a_one_off_call_knows_its_own_parameters(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    await world.execute("update campaigns set is_direct = true where id = :c", c=campaign)
+    await world.execute("update accounts set agent = cast(:agent as jsonb)", agent=orjson.dumps(AGENT).decode())
+    await world.execute("""update prospects set data = '{"systemPrompt": "Be kind.", "maxDuration": 60}'""")
+    (key,) = await reserve(world, campaign, clock)
+    result = await settle(world.db, {key: [heard(key, EventKind.ANSWERED)]}, context(clock))
+    (order,) = result.commands
+    assert order.command["agent"]["params"] == {"systemPrompt": "Be kind."}
+    assert await told(world) == ["voice.ai.initiated", "voice.answered"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_random_histories_add_up(world: World, seed: int) -> None:
+    """P1 after a random walk of answers, callbacks, doubts, refusals, checks, rivals and a cancel."""
+    rng = Random(seed)
+    clock = starting_at(LEGAL_HOUR, speed=60.0)
+    is_sms = seed % 2 == 1
+    campaign = await world.campaign(
+        "sms" if is_sms else "voice",
+        phones=PHONES,
+        max_retries=2,
+        retry_delay="1s",
+        **({} if is_sms else {"agent": AGENT}),
+    )
+    for step in range(6):
+        if step == 4:
+            await world.execute("update campaigns set status = 'cancelled' where id = :c", c=campaign)
+            await _cancel_queued(world, campaign)
+        keys = await reserve(world, campaign, clock, is_sms=is_sms) if step < 4 else []
+        open_keys = await _open(world, campaign)
+        histories = {key: _history(rng, key, is_sms=is_sms) for key in {*keys, *open_keys}}
+        parts = [{}, {}]  # type: ignore[var-annotated]
+        for key, history in histories.items():
+            for part in parts:
+                part[key] = rng.sample(history, rng.randint(1, len(history)))
+        await asyncio.gather(
+            *(settle(world.db, part, context(clock, writer=n)) for n, part in enumerate(parts) if part)
+        )
+        await world.execute("update attempts set check_at = now() - interval '1 s' where check_at is not null")
+        await assert_adds_up(world, campaign)
+    last = {key: [reports.CHECK, reports.GIVE_UP] for key in await _open(world, campaign)}
+    await settle(world.db, last, context(clock))
+    await assert_adds_up(world, campaign)
+    counted = await world.counts(campaign)
+    assert counted["completed"] + counted.get("cancelled", 0) == counted["total"]
+
+
+async def _open(world: World, campaign: int) -> list[AttemptKey]:
+    rows = await world.execute(
+        "select campaign_id, prospect_id, attempt from attempts where campaign_id = :c and state not in (0, 9)",
+        c=campaign,
+    )
+    return [AttemptKey(*row) for row in rows]  # type: ignore[arg-type]
+
+
+async def _cancel_queued(world: World, campaign: int) -> None:
+    from engine.store import counts
+
+    async with world.db.begin() as conn:
+        await counts.cancel_queued(conn, campaign)
+
+
+def _history(rng: Random, key: AttemptKey, *, is_sms: bool) -> list[reports.Report]:
+    transient = CarrierError(Fault.TRANSIENT, "30008", retryable=True)
+    answer = rng.choice(
+        [
+            reports.accepted(1, "c1"),
+            reports.doubtful(1),
+            reports.not_sent(1, "slot_missed"),
+            reports.rejected(1, transient),
+            reports.rejected(1, CarrierError(Fault.RATE_LIMITED)),
+        ]
+    )
+    if is_sms:
+        ends = [
+            [event(key, EventKind.SMS_SENT), event(key, EventKind.SMS_DELIVERED)],
+            [event(key, EventKind.SMS_FAILED, error=transient)],
+            [event(key, EventKind.SMS_SENT)],
+        ]
+    else:
+        ends = [
+            human(key),
+            machine(key),
+            unanswered(key, EndReason.BUSY),
+            unanswered(key, EndReason.NO_ANSWER),
+            human(key)[:2],
+        ]
+    return [answer, reports.CHECK, *map(reports.carrier, rng.choice(ends))]

@@ -1,0 +1,221 @@
+"""P6: numbers are gapless per account and in commit order, whoever relays and whatever dies."""
+
+import asyncio
+import random
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.feed import chunks
+from engine.feed.log import EventLog
+from engine.feed.relay import BATCH_EVENTS, Relay
+from engine.store.database import connect
+from engine.store.outbox import publish
+from tests.feed.conftest import AwayRedis, event, eventually, expire_lease, relaying, write
+
+
+async def recorded(db: AsyncEngine, account_id: int) -> list[tuple[int, dict[str, object]]]:
+    """(number, payload) in order of the numbers."""
+    query = text("select seq, body->'payload' from events where account_id = :id order by seq")
+    async with db.connect() as conn:
+        return [(seq, payload) for seq, payload in await conn.execute(query, {"id": account_id})]
+
+
+async def cached(db: AsyncEngine, redis: Redis, account_id: int) -> list[chunks.Chunk]:
+    heads = await EventLog(db).heads([account_id])
+    return await chunks.since(redis, heads.epoch, account_id, 0)
+
+
+async def outbox_is_empty(db: AsyncEngine) -> bool:
+    async with db.connect() as conn:
+        return not (await conn.execute(text("select exists (select from outbox)"))).scalar_one()
+
+
+async def test_numbers_follow_the_outbox_per_account(db: AsyncEngine, redis: Redis) -> None:
+    relay = Relay(db, redis, keep=100)
+    async with db.begin() as conn:
+        await publish(conn, {1: [event(n=1), event(n=2)], 2: [event(n=10)]})
+        await publish(conn, {1: [event(n=3)]})
+    assert await relay.run_once() == 4
+    await write(db, 2, [event(n=11)])
+    assert await relay.run_once() == 1
+    assert await relay.run_once() == 0
+    assert await recorded(db, 1) == [(1, {"n": 1}), (2, {"n": 2}), (3, {"n": 3})]
+    assert await recorded(db, 2) == [(1, {"n": 10}), (2, {"n": 11})]
+
+
+async def test_concurrent_writers_leave_no_gap_and_keep_each_subjects_order(db: AsyncEngine, redis: Redis) -> None:
+    """Each writer locks its subject, then publishes; some roll back, which leaves holes in the outbox's own ids."""
+    rng = random.Random(7)
+    committed: dict[int, list[int]] = {subject: [] for subject in range(8)}
+
+    async def writer(subject: int) -> None:
+        for n in range(30):
+            async with db.connect() as conn, conn.begin() as transaction:
+                await conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": subject % 4})
+                await publish(conn, {1: [event(subject=subject, n=n)]})
+                if rng.random() < 0.2:
+                    await transaction.rollback()
+                else:
+                    committed[subject].append(n)
+
+    async with relaying(db, redis):
+        await asyncio.gather(*(writer(subject) for subject in committed))
+        await eventually(lambda: outbox_is_empty(db))
+    events = await recorded(db, 1)
+    assert [seq for seq, _ in events] == list(range(1, len(events) + 1))
+    for subject, numbers in committed.items():
+        assert [payload["n"] for _, payload in events if payload["subject"] == subject] == numbers
+
+
+async def test_a_row_that_commits_late_is_not_lost(db: AsyncEngine, redis: Redis) -> None:
+    relay = Relay(db, redis, keep=100)
+    async with db.connect() as slow:
+        await publish(slow, {1: [event(n="slow")]})  # takes the lower id
+        await write(db, 1, [event(n="fast")])
+        assert await relay.run_once() == 1
+        await slow.commit()
+    assert await relay.run_once() == 1
+    assert await recorded(db, 1) == [(1, {"n": "fast"}), (2, {"n": "slow"})]
+
+
+async def test_the_search_moves_on_but_never_past_an_open_writer(db: AsyncEngine, redis: Redis) -> None:
+    relay = Relay(db, redis, keep=100)
+
+    async def relay_some() -> None:
+        for _ in range(4):
+            await write(db, 1, [event()])
+            assert await relay.run_once() == 1
+
+    await relay_some()
+    before = relay._floor.value
+    assert before > 0
+    async with db.connect() as slow:
+        await publish(slow, {1: [event(n="slow")]})
+        await relay_some()
+        assert relay._floor.value < 5
+        await slow.commit()
+    assert await relay.run_once() == 1
+    await relay_some()
+    assert relay._floor.value > 5
+    assert (await recorded(db, 1))[8] == (9, {"n": "slow"})
+
+
+async def test_a_row_below_the_floor_is_only_late(
+    db: AsyncEngine, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer was frozen before it had a transaction id, or the database was restored beneath us."""
+    monkeypatch.setattr("engine.feed.relay.FULL_LOOK_S", 0.05)
+    relay = Relay(db, redis, keep=100)
+    relay._floor.value = relay._floor.taken = 1_000_000
+    await write(db, 1, [event()])
+
+    async def found() -> bool:
+        return bool(await relay.run_once())
+
+    await eventually(found)
+
+
+async def test_a_large_backlog_is_cut_into_batches_and_chunks(db: AsyncEngine, redis: Redis) -> None:
+    relay = Relay(db, redis, keep=10_000)
+    for batch in range(10):
+        await write(db, 1, [event(n=batch * 700 + n) for n in range(700)])
+    counts = [await relay.run_once() for _ in range(5)]
+    assert sum(counts) == 7000
+    assert max(counts) < BATCH_EVENTS + 700
+    run = await cached(db, redis, 1)
+    assert (run[0].first, run[-1].last) == (1, 7000)
+    assert max(chunk.last - chunk.first + 1 for chunk in run) <= chunks.CHUNK_EVENTS
+    assert all(chunk.body.count(b"\n") == chunk.last - chunk.first for chunk in run)
+
+
+async def test_redis_keeps_about_the_newest(db: AsyncEngine, redis: Redis) -> None:
+    relay = Relay(db, redis, keep=1000)
+    for _ in range(10):
+        await write(db, 1, [event(text="x" * 200)] * 500)
+        await relay.run_once()
+    run = await cached(db, redis, 1)
+    assert run[-1].last == 5000
+    assert 1000 <= 5000 - run[0].first + 1 <= 2000
+
+
+async def test_one_leads_and_the_other_takes_over_when_the_lease_ends(db: AsyncEngine, redis: Redis) -> None:
+    first, second = Relay(db, redis, keep=100), Relay(db, redis, keep=100)
+    await write(db, 1, [event(n=1)])
+    assert await first.run_once() == 1
+    await write(db, 1, [event(n=2)])
+    assert await second.run_once() is None
+    await expire_lease(db)
+    assert await second.run_once() == 1
+    await write(db, 1, [event(n=3)])
+    assert await first.run_once() is None
+    assert await second.run_once() == 1
+    assert [seq for seq, _ in await recorded(db, 1)] == [1, 2, 3]
+    async with db.connect() as conn:
+        assert (await conn.execute(text("select owner, epoch from leaders"))).one() == (second.owner, 2)
+
+
+async def test_a_leader_that_stops_inside_its_transaction_numbers_nothing(
+    db: AsyncEngine, database_url: str, redis: Redis
+) -> None:
+    """As SIGSTOP would: the transaction is open and holds the row, nobody answers, the database ends the session."""
+    production = connect(database_url)
+    await write(db, 1, [event(n=1)])
+    stopped = Relay(production, redis, keep=100)
+    conn = await production.connect()
+    assert await stopped._sequence(conn) is not None
+    other = Relay(db, redis, keep=100)
+
+    async def numbered_by_other() -> bool:
+        return bool(await other.run_once())  # waits for the row, then takes what was rolled back
+
+    await eventually(numbered_by_other)
+    with pytest.raises(DBAPIError):
+        await conn.commit()
+    await conn.invalidate()
+    await conn.close()
+    await production.dispose()
+    assert await recorded(db, 1) == [(1, {"n": 1})]
+
+
+async def test_a_stopped_relay_that_shows_its_batch_late_hides_nothing(db: AsyncEngine, redis: Redis) -> None:
+    late, other = Relay(db, redis, keep=100), Relay(db, redis, keep=100)
+    await write(db, 1, [event(n=1)])
+    async with db.begin() as conn:
+        batch = await late._sequence(conn)  # committed, and stopped before Redis
+    assert batch is not None
+    await expire_lease(db)
+    await write(db, 1, [event(n=2)])
+    assert await other.run_once() == 1
+    await late._show(batch)
+    await write(db, 1, [event(n=3)])
+    assert await other.run_once() == 1
+    assert [chunk.last for chunk in await cached(db, redis, 1)] in ([3], [2, 3], [1, 3])
+    assert [seq for seq, _ in await recorded(db, 1)] == [1, 2, 3]
+
+
+async def test_without_redis_events_are_numbered_all_the_same(db: AsyncEngine) -> None:
+    away = AwayRedis()
+    with pytest.raises((RedisError, OSError)):
+        await away.ping()
+    relay = Relay(db, away, keep=100)
+    for n in range(3):
+        await write(db, 1, [event(n=n)])
+        assert await relay.run_once() == 1
+    assert [seq for seq, _ in await recorded(db, 1)] == [1, 2, 3]
+    await away.aclose()
+
+
+async def test_each_batch_is_reported_with_its_wait(db: AsyncEngine, redis: Redis) -> None:
+    heard: list[tuple[int, float]] = []
+    relay = Relay(db, redis, keep=100, on_batch=lambda count, lag_s: heard.append((count, lag_s)))
+    assert await relay.run_once() == 0
+    await write(db, 1, [event(), event()])
+    await relay.run_once()
+    assert heard[0] == (0, 0.0)
+    assert heard[1][0] == 2
+    assert 0 < heard[1][1] < 10

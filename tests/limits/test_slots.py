@@ -1,0 +1,218 @@
+"""Send slots: in every window at most the rate, with work nearly all of it, and never a burst after a flush."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from engine.clock import boottime
+from engine.limits.slots import HORIZON_S, LATE_S, ClockOffset, Lane, SendSlots, Slot
+
+Lanes = tuple[Lane, ...]
+
+
+async def until(moment: float) -> None:
+    """Real time is what these limits are about; this waits for a moment, not for an effect."""
+    await asyncio.sleep(max(0.0, moment - boottime()))
+
+
+async def warm(slots: SendSlots, *lanes: Lanes) -> None:
+    """Lets new lanes begin: their first slot is a horizon and a step away, and unwanted until then."""
+    await slots.acquire([(lane, 1) for lane in lanes])
+    await until(boottime() + HORIZON_S)
+
+
+async def collect(clients: Sequence[SendSlots], wanted: Sequence[tuple[Lanes, int]], for_s: float) -> list[list[Slot]]:
+    """What several clients are granted in turn when they always want more: one list per group, ascending."""
+    granted: list[list[Slot]] = [[] for _ in wanted]
+    end, turn = boottime() + for_s, 0
+    while boottime() < end:
+        for found, grant in zip(granted, await clients[turn % len(clients)].acquire(wanted), strict=True):
+            found.extend(grant.slots)
+        turn += 1
+        await asyncio.sleep(0.005)
+    return [sorted(found, key=lambda slot: slot.stamp_us) for found in granted]
+
+
+def most_in(slots: Sequence[Slot], window_s: float) -> int:
+    """The fullest half-open window of this length."""
+    stamps = [slot.stamp_us for slot in slots]
+    return max(sum(start <= stamp < start + window_s * 1e6 for stamp in stamps) for start in stamps)
+
+
+@pytest.mark.parametrize("rate", [3, 10, 200])
+async def test_every_window_keeps_the_rate_and_work_gets_nearly_all(redis: Redis, rate: float) -> None:
+    clients = [SendSlots(redis) for _ in range(3)]
+    lanes = (Lane("a", rate),)
+    await warm(clients[0], lanes)
+    (slots,) = await collect(clients, [(lanes, 20)], for_s=2.0)
+    spans_s = (slots[-1].stamp_us - slots[0].stamp_us) / 1e6
+    assert (len(slots) - 1) / spans_s >= 0.97 * rate
+    for window_s in (0.01, 0.1, 0.5, 1.0, 2.0):
+        assert most_in(slots, window_s) <= rate * window_s + 1
+    assert most_in(slots, 1.0 + LATE_S) <= rate  # a create may leave so much after its slot
+    assert len({slot.stamp_us for slot in slots}) == len(slots)
+
+
+async def test_slots_lie_between_lead_and_horizon(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("a", 50),)
+    await warm(slots, lanes)
+    before = boottime()
+    (grant,) = await slots.acquire([(lanes, 100)], lead_s=0.2)
+    after = boottime()
+    assert len(grant.slots) + len(grant.ask_at) == 100
+    assert grant.slots[0].at >= before + 0.2
+    assert grant.slots[-1].at <= after + HORIZON_S + LATE_S
+    assert all(slot.at <= slot.until <= slot.at + LATE_S for slot in grant.slots)
+    assert all(a.at < b.at for a, b in pairwise(grant.slots))
+    assert all(a < b for a, b in pairwise(grant.ask_at))
+
+
+async def test_who_asks_again_when_told_gets_a_slot(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("a", 4),)
+    await warm(slots, lanes)
+    (grant,) = await slots.acquire([(lanes, 6)])
+    await until(grant.ask_at[0])
+    (again,) = await slots.acquire([(lanes, 1)])
+    assert len(again.slots) == 1
+
+
+async def test_a_new_lane_begins_a_horizon_and_a_step_later(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("new", 5),)
+    begun = boottime()
+    (grant,) = await slots.acquire([(lanes, 1)])
+    assert not grant.slots
+    (later,) = await collect([slots], [(lanes, 1)], for_s=1.0)
+    assert later[0].at >= begun + HORIZON_S + 1 / 5
+
+
+async def test_a_flush_never_bursts(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("a", 20),)
+    await warm(slots, lanes)
+    (before,) = await collect([slots], [(lanes, 5)], for_s=0.3)
+    await redis.flushall()
+    (after,) = await collect([slots], [(lanes, 5)], for_s=1.3)
+    assert after
+    for window_s in (0.1, 0.5, 1.0):
+        assert most_in([*before, *after], window_s) <= 20 * window_s + 1
+
+
+async def test_another_servers_data_counts_as_missing(redis: Redis) -> None:
+    """As after a restart from an old snapshot, or a failover to a replica that lags behind."""
+    slots = SendSlots(redis)
+    lanes = (Lane("a", 20),)
+    await warm(slots, lanes)
+    assert (await slots.acquire([(lanes, 1)]))[0].slots
+    key = "carillon:lane:a"
+    stored = await redis.get(key)
+    run_id = (await redis.info("server"))["run_id"].encode()
+    await redis.set(key, stored.replace(run_id, run_id[::-1]))
+    assert not (await slots.acquire([(lanes, 1)]))[0].slots
+
+
+async def test_what_is_given_back_is_handed_out_first_and_once(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("a", 10),)
+    await warm(slots, lanes)
+    (grant,) = await slots.acquire([(lanes, 9)])
+    lost = grant.slots[3:6]
+    await slots.give_back(lanes, lost)
+    await slots.give_back(lanes, lost)  # doubled
+    (again,) = await slots.acquire([(lanes, 4)])
+    stamps = [slot.stamp_us for slot in again.slots]
+    assert [abs(got - slot.stamp_us) <= 2 for got, slot in zip(stamps, lost, strict=False)] == [True] * 3
+    assert all(stamp > grant.slots[-1].stamp_us for stamp in stamps[3:])
+
+
+async def test_slots_of_the_past_or_of_an_unknown_lane_are_not_given_back(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("a", 10),)
+    await warm(slots, lanes)
+    (grant,) = await slots.acquire([(lanes, 1)])
+    await until(grant.slots[0].until)
+    await slots.give_back(lanes, grant.slots)
+    await slots.give_back((Lane("b", 10),), grant.slots)
+    assert await redis.exists("carillon:lane:b") == 0
+    (again,) = await slots.acquire([(lanes, 1)])
+    assert again.slots[0].stamp_us > grant.slots[0].stamp_us
+
+
+async def test_a_slower_rate_holds_from_the_last_slot_on(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    await warm(slots, (Lane("a", 100),))
+    (fast,) = await slots.acquire([((Lane("a", 100),), 5)])
+    (slow,) = await slots.acquire([((Lane("a", 2),), 1)])
+    assert slow.slots[0].stamp_us - fast.slots[-1].stamp_us >= 0.5e6
+
+
+@pytest.mark.parametrize(
+    ("rates", "use"),
+    [
+        ((10,) * 20, 0.97),
+        # Spacing in both lanes leaves gaps too short for anyone: 90/s needs 11.3 ms where the carrier needs 10.2.
+        ((1, 7, 30, 90), 0.8),
+    ],
+)
+async def test_a_shared_lane_is_used_up_by_campaigns_of_other_rates(
+    redis: Redis, rates: tuple[float, ...], use: float
+) -> None:
+    """Slow campaigns must not push the carrier's lane ahead of what others could use."""
+    clients = [SendSlots(redis) for _ in range(2)]
+    carrier = Lane("carrier", 100)
+    groups = [((Lane(f"c{index}", rate), carrier), 5) for index, rate in enumerate(rates)]
+    await warm(clients[0], *(lanes for lanes, _ in groups))
+    found = await collect(clients, groups, for_s=2.0)
+    together = sorted((slot for some in found for slot in some), key=lambda slot: slot.stamp_us)
+    assert most_in(together, 1.0) <= 100
+    assert all(b.stamp_us - a.stamp_us >= 1e6 / 100 for a, b in pairwise(together))
+    for (lanes, _), slots in zip(groups, found, strict=True):
+        assert most_in(slots, 1.0) <= lanes[0].rate_per_s
+    # what lies within the last horizon may still be filled up
+    whole = [slot for slot in together if slot.stamp_us <= together[-1].stamp_us - HORIZON_S * 1e6]
+    assert (len(whole) - 1) / ((whole[-1].stamp_us - whole[0].stamp_us) / 1e6) >= use * 100
+
+
+async def test_a_lone_campaign_gets_its_rate_through_a_carriers_lane(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("campaign", 40), Lane("carrier", 55))
+    await warm(slots, lanes)
+    (found,) = await collect([slots], [(lanes, 20)], for_s=1.5)
+    assert (len(found) - 1) / ((found[-1].stamp_us - found[0].stamp_us) / 1e6) >= 0.97 * 40
+
+
+async def test_nothing_wanted_asks_nothing(redis: Redis) -> None:
+    assert await SendSlots(redis).acquire([]) == []
+
+
+@given(
+    offset=st.floats(-1e6, 1e6),
+    trips=st.lists(st.tuples(st.floats(0, 0.05), st.floats(0, 0.05), st.floats(0, 2)), min_size=1, max_size=30),
+)
+def test_the_clock_offset_always_holds_the_truth(offset: float, trips: list[tuple[float, float, float]]) -> None:
+    clock, now = ClockOffset(), 1000.0
+    for there, back, pause in trips:
+        sent, at = now, now + there
+        clock.observe(at + offset, sent, at + back)
+        now = at + back
+        latest, earliest = clock.local(at + offset)
+        assert earliest - 1e-6 <= at <= latest + 1e-6
+        now += pause
+
+
+def test_a_quick_answer_bounds_the_offset_for_slow_ones_and_a_set_clock_begins_again() -> None:
+    clock = ClockOffset()
+    clock.observe(500.0, 100.0, 100.001)
+    clock.observe(501.0, 100.9, 101.1)
+    latest, earliest = clock.local(501.0)
+    assert latest - earliest < 0.003
+    clock.observe(900.0, 102.0, 102.004)
+    latest, earliest = clock.local(900.0)
+    assert (earliest, latest) == (pytest.approx(102.0), pytest.approx(102.004))

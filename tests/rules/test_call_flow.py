@@ -1,0 +1,461 @@
+"""The call flow: each state × each report, then whole calls in every order."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.rules import reports
+from engine.rules.attempt import TRANSITIONS, AgentState, AttemptState
+from engine.rules.call_flow import fold, is_hopeless, needs_lookup
+from engine.rules.decision import AttemptView, CallPlan, Decision, Limits
+from engine.rules.prospect import Outcome
+from engine.rules.reports import Report
+from engine.rules.telephony import Amd, CarrierError, EndReason, EventKind, Fault
+from tests.rules.flows import (
+    AGENT_PLAN,
+    AUDIO_PLAN,
+    BARE_PLAN,
+    NOW,
+    NOW_S,
+    REF,
+    amd,
+    commanded,
+    ended,
+    heard,
+    names,
+    next_view,
+    view,
+)
+
+S, A = AttemptState, AgentState
+
+RINGING = heard(EventKind.RINGING)
+ANSWERED = heard(EventKind.ANSWERED)
+GREETED = heard(EventKind.GREETING_ENDED)
+BRIDGED = heard(EventKind.AGENT_BRIDGED)
+AGENT_FAILED = heard(EventKind.AGENT_FAILED)
+PLAYED = heard(EventKind.PLAYBACK_DONE)
+OVER = ended(EndReason.COMPLETED, 30)
+NO_ANSWER = ended(EndReason.NO_ANSWER)
+BUSY = ended(EndReason.BUSY)
+ACCEPTED = reports.accepted(1, "c1")
+
+INITIATED = ["campaign.call.initiated", "voice.initiated"]
+
+
+def run(at: AttemptView, *told: Report, plan: CallPlan = AGENT_PLAN, after_s: float = 0.0) -> Decision:
+    return fold(at, told, plan, NOW + timedelta(seconds=after_s), NOW_S + after_s, REF)
+
+
+def play(told: Sequence[Report], plan: CallPlan = AGENT_PLAN) -> tuple[AttemptView, list[str]]:
+    """Folds reports one by one, as their callbacks would be; returns the last row and all event names."""
+    at, told_names = view(), []
+    for report in told:
+        decision = run(at, report, plan=plan)
+        told_names += names(decision)
+        at = next_view(decision)
+    return at, told_names
+
+
+def finished(at: AttemptView, plan: CallPlan = AGENT_PLAN) -> tuple[AttemptView, list[str]]:
+    """The row after the wait for stragglers, where one is under way."""
+    if at.state == S.ENDED or at.ended_at is None:
+        return at, []
+    decision = run(at, reports.CHECK, plan=plan, after_s=60.0)
+    return next_view(decision), names(decision)
+
+
+# --- what one report does in one state ------------------------------------------------------------------------------
+
+answered = {"answered_at": NOW - timedelta(seconds=1), "agent_state": int(A.REQUESTED)}
+bridged = answered | {"agent_state": int(A.BRIDGED)}
+
+TABLE = [
+    # state, row, report → state, events, command
+    (S.RESERVED, {}, ACCEPTED, S.PLACED, INITIATED, None),
+    (S.UNKNOWN, {}, ACCEPTED, S.PLACED, INITIATED, None),
+    (S.RESERVED, {}, reports.accepted(2, "c9"), S.RESERVED, [], None),
+    (S.RESERVED, {}, reports.not_sent(1, "ticket_expired"), S.RELEASED, [], None),
+    (S.RESERVED, {}, reports.not_sent(2, "ticket_expired"), S.RESERVED, [], None),
+    (S.PLACED, {}, reports.not_sent(1, "ticket_expired"), S.PLACED, [], None),
+    (S.RESERVED, {}, reports.doubtful(1), S.UNKNOWN, [], None),
+    (S.PLACED, {}, reports.doubtful(1), S.PLACED, [], None),
+    (S.RESERVED, {}, reports.absent(1), S.RESERVED, [], None),  # only what is doubtful can be absent
+    (S.UNKNOWN, {}, reports.absent(1), S.RELEASED, [], None),
+    (S.UNKNOWN, {}, reports.absent(2), S.UNKNOWN, [], None),
+    (S.PLACED, {}, reports.absent(1), S.PLACED, [], None),
+    (S.UNKNOWN, {}, reports.GIVE_UP, S.ENDED, ["campaign.call.failed", "voice.failed"], None),
+    (S.RESERVED, {}, RINGING, S.RINGING, INITIATED, None),  # the callback beats the create's answer
+    (S.UNKNOWN, {}, ANSWERED, S.ANSWERED, [*INITIATED, "voice.answered"], "handoff"),
+    (S.PLACED, {}, ACCEPTED, S.PLACED, [], None),
+    (S.PLACED, {}, RINGING, S.RINGING, [], None),
+    (S.RINGING, {}, RINGING, S.RINGING, [], None),
+    (S.RINGING, {}, ANSWERED, S.ANSWERED, ["voice.answered"], "handoff"),
+    (S.RINGING, {}, NO_ANSWER, S.ENDED, ["campaign.call.no_answer", "voice.failed"], None),
+    (S.RINGING, {}, BUSY, S.ENDED, ["campaign.call.busy", "voice.failed"], None),
+    (S.PLACED, {}, ended(EndReason.FAILED), S.ENDED, ["campaign.call.failed", "voice.failed"], None),
+    (S.ANSWERED, answered, RINGING, S.ANSWERED, [], None),
+    (S.ANSWERED, answered, ANSWERED, S.ANSWERED, [], None),
+    (S.ANSWERED, answered, amd(Amd.HUMAN), S.HUMAN, ["voice.amd"], None),
+    (S.ANSWERED, bridged, amd(Amd.HUMAN), S.HUMAN, ["voice.amd", "campaign.call.human_connected"], None),
+    (S.ANSWERED, bridged, amd(Amd.UNKNOWN), S.HUMAN, ["voice.amd", "campaign.call.human_connected"], None),
+    (S.ANSWERED, bridged, amd(Amd.SILENCE), S.HUMAN, ["voice.amd", "campaign.call.human_connected"], None),
+    (S.ANSWERED, bridged, amd(Amd.SCREENING), S.ANSWERED, ["voice.amd"], None),
+    (S.ANSWERED, answered, amd(Amd.MACHINE), S.MACHINE, ["voice.amd", "campaign.call.voicemail"], "detach"),
+    (S.ANSWERED, bridged, amd(Amd.MACHINE), S.MACHINE, ["voice.amd", "campaign.call.voicemail"], "detach"),
+    (S.ANSWERED, bridged, amd(Amd.MACHINE_READY), S.MACHINE, ["voice.amd", "campaign.call.voicemail"], "detach"),
+    (S.ANSWERED, bridged, amd(Amd.FAX), S.MACHINE, ["voice.amd"], "hangup"),
+    (S.ANSWERED, answered, BRIDGED, S.ANSWERED, [], None),
+    (S.ANSWERED, answered, AGENT_FAILED, S.ANSWERED, [], "play"),
+    (S.HUMAN, answered, BRIDGED, S.HUMAN, ["campaign.call.human_connected"], None),
+    (S.HUMAN, bridged, BRIDGED, S.HUMAN, [], None),
+    (S.HUMAN, bridged, AGENT_FAILED, S.HUMAN, [], None),
+    (S.HUMAN, bridged, amd(Amd.MACHINE), S.HUMAN, [], None),  # the first verdict stands
+    (S.HUMAN, bridged, OVER, S.ENDED, ["campaign.call.human_hangup", "voice.completed"], None),
+    (S.MACHINE, {"amd": "machine"}, amd(Amd.MACHINE_READY), S.MACHINE, [], "play"),
+    (S.MACHINE, {"amd": "machine_ready"}, amd(Amd.MACHINE_READY), S.MACHINE, [], None),
+    (S.MACHINE, {"amd": "machine_ready"}, amd(Amd.MACHINE), S.MACHINE, [], None),
+    (S.MACHINE, {"amd": "machine"}, BRIDGED, S.MACHINE, [], None),
+    (S.MACHINE, {"amd": "machine"}, OVER, S.ENDED, ["voice.completed"], None),
+    (S.MACHINE, {"amd": "fax"}, OVER, S.ENDED, ["campaign.call.failed", "voice.completed"], None),
+    (S.RELEASED, {}, RINGING, S.RELEASED, [], None),
+    (S.RELEASED, {}, ACCEPTED, S.RELEASED, [], None),
+]
+
+
+@pytest.mark.parametrize(("state", "row", "report", "after", "told", "command"), TABLE)
+def test_one_report(
+    state: AttemptState,
+    row: dict[str, object],
+    report: Report,
+    after: AttemptState,
+    told: list[str],
+    command: str | None,
+) -> None:
+    at = view(state, **(row if state < S.ANSWERED else {"answered_at": NOW - timedelta(seconds=1)} | row))
+    decision = run(at, report)
+    assert (decision.state, names(decision), commanded(decision)) == (after, told, command)
+
+
+EVERY_REPORT = [
+    ACCEPTED, RINGING, ANSWERED, GREETED, BRIDGED, AGENT_FAILED, PLAYED, OVER, NO_ANSWER, BUSY, *map(amd, Amd),
+    reports.not_sent(1, ""), reports.doubtful(1), reports.absent(1), reports.CHECK, reports.GIVE_UP,
+    reports.command_done(1), reports.command_failed(1, gone=True), reports.rejected(1, CarrierError(Fault.BLOCKED)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", S)
+def test_every_report_in_every_state_obeys_the_table(state: AttemptState) -> None:
+    when = NOW - timedelta(seconds=1) if state >= S.ANSWERED else None
+    for report in EVERY_REPORT:
+        decision = run(view(state, answered_at=when, check_at=NOW), report)
+        assert decision.state is state or _reachable(state, decision.state), (state, report)
+
+
+def _reachable(start: AttemptState, end: AttemptState) -> bool:
+    return end in TRANSITIONS[start] or any(end in TRANSITIONS[each] for each in TRANSITIONS[start])
+
+
+@pytest.mark.parametrize("report", EVERY_REPORT)
+def test_an_ended_attempt_takes_nothing_but_the_carriers_id(report: Report) -> None:
+    at = view(S.ENDED, outcome=int(Outcome.UNKNOWN), check_at=None, carrier_id=None)
+    decision = run(at, report)
+    assert (decision.state, decision.events, decision.command) == (S.ENDED, [], None)
+    assert decision.is_changed is (report is ACCEPTED)
+
+
+# --- whole calls ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "plan", "outcome", "reason"),
+    [
+        ([ACCEPTED, RINGING, ANSWERED, BRIDGED, amd(Amd.HUMAN), OVER], AGENT_PLAN, Outcome.HUMAN_CONNECTED, None),
+        ([ACCEPTED, ANSWERED, amd(Amd.MACHINE), amd(Amd.MACHINE_READY), OVER], AGENT_PLAN, Outcome.VOICEMAIL, None),
+        ([ACCEPTED, ANSWERED, amd(Amd.FAX), OVER], AGENT_PLAN, Outcome.FAILED, "fax"),
+        ([ACCEPTED, ANSWERED, AGENT_FAILED, amd(Amd.HUMAN), OVER], AGENT_PLAN, Outcome.ABANDONED, "agent_failed"),
+        ([ANSWERED, amd(Amd.HUMAN), OVER], AGENT_PLAN, Outcome.ABANDONED, "hung_up_before_agent"),
+        ([ANSWERED, BRIDGED, OVER], AGENT_PLAN, Outcome.HUMAN_CONNECTED, None),  # no verdict: a person
+        ([ANSWERED, BRIDGED, amd(Amd.SCREENING), OVER], AGENT_PLAN, Outcome.NO_ANSWER, "screened"),
+        ([ANSWERED, amd(Amd.SCREENING), amd(Amd.HUMAN), BRIDGED, OVER], AGENT_PLAN, Outcome.HUMAN_CONNECTED, None),
+        ([ANSWERED, amd(Amd.HUMAN), OVER], BARE_PLAN, Outcome.HUMAN_CONNECTED, None),
+        ([ANSWERED, OVER], BARE_PLAN, Outcome.HUMAN_CONNECTED, None),
+        ([ACCEPTED, RINGING, NO_ANSWER], AGENT_PLAN, Outcome.NO_ANSWER, "no_answer"),
+        ([ACCEPTED, BUSY], AGENT_PLAN, Outcome.BUSY, "busy"),
+        ([ended(EndReason.INVALID_NUMBER)], AGENT_PLAN, Outcome.FAILED, "invalid_number"),
+        ([reports.rejected(1, CarrierError(Fault.INVALID_NUMBER, "21211"))], AGENT_PLAN, Outcome.FAILED, "21211"),
+    ],
+)
+def test_outcome(told: list[Report], plan: CallPlan, outcome: Outcome, reason: str | None) -> None:
+    at, _ = finished(play(told, plan)[0], plan)
+    assert (at.state, at.outcome, at.reason) == (S.ENDED, outcome, reason)
+    assert (at.check_at, at.command) == (None, None)
+
+
+HISTORIES = {
+    "human": (AGENT_PLAN, [ACCEPTED, RINGING, ANSWERED, GREETED, BRIDGED, amd(Amd.HUMAN), OVER]),
+    "machine": (AGENT_PLAN, [ACCEPTED, ANSWERED, BRIDGED, amd(Amd.MACHINE), amd(Amd.MACHINE_READY), PLAYED, OVER]),
+    "fax": (AGENT_PLAN, [ACCEPTED, RINGING, ANSWERED, BRIDGED, amd(Amd.FAX), OVER]),
+    "no verdict": (AGENT_PLAN, [ACCEPTED, RINGING, ANSWERED, BRIDGED, OVER]),
+    "no agent": (AGENT_PLAN, [ACCEPTED, RINGING, ANSWERED, GREETED, AGENT_FAILED, amd(Amd.HUMAN), OVER]),
+    "audio": (AUDIO_PLAN, [ACCEPTED, RINGING, ANSWERED, amd(Amd.UNKNOWN), PLAYED, OVER]),
+    "busy": (AGENT_PLAN, [ACCEPTED, BUSY]),
+    "no answer": (AGENT_PLAN, [ACCEPTED, RINGING, NO_ANSWER]),
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_every_order_ends_the_same_and_tells_each_event_once(history: str) -> None:
+    plan, told = HISTORIES[history]
+    expected_at, expected_names = play(told, plan)
+    expected_at, rest = finished(expected_at, plan)
+    expected = (expected_at.state, expected_at.outcome, expected_at.agent_state, sorted(expected_names + rest))
+    for order in itertools.permutations(told):
+        at, told_names = play(order, plan)
+        at, rest = finished(at, plan)
+        assert (at.state, at.outcome, at.agent_state, sorted(told_names + rest)) == expected, order
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_doubled_reports_in_batches_of_any_size_change_nothing(data: st.DataObject) -> None:
+    plan, told = HISTORIES[data.draw(st.sampled_from(sorted(HISTORIES)))]
+    expected, expected_names = play(told, plan)
+    expected, rest = finished(expected, plan)
+    order = data.draw(st.permutations([*told, *data.draw(st.lists(st.sampled_from(told), max_size=6))]))
+    at, told_names = view(), []
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        decision = run(at, *order[:size], plan=plan)
+        at, order, told_names = next_view(decision), order[size:], told_names + names(decision)
+    at, last = finished(at, plan)
+    assert (at.state, at.outcome, at.agent_state) == (expected.state, expected.outcome, expected.agent_state)
+    assert sorted(told_names + last) == sorted(expected_names + rest)
+
+
+def test_a_whole_history_needs_no_wait_for_stragglers() -> None:
+    decision = run(view(), ACCEPTED, ended(EndReason.COMPLETED, is_whole=True), plan=BARE_PLAN)
+    assert (decision.state, decision.outcome) == (S.ENDED, Outcome.HUMAN_CONNECTED)
+
+
+# --- agents, abandonment, commands ----------------------------------------------------------------------------------
+
+
+def test_a_person_without_an_agent_is_abandoned_two_seconds_after_the_greeting() -> None:
+    at = next_view(run(view(S.RINGING), ANSWERED))
+    at = next_view(run(at, GREETED, after_s=1.5))
+    assert at.check_at is not None
+    assert at.check_at.timestamp() == pytest.approx(NOW_S + 3.5, abs=0.01)
+    assert run(at, reports.CHECK, after_s=3.4).is_changed is False
+
+    decision = run(at, reports.CHECK, after_s=3.5)
+
+    assert (decision.agent_state, decision.reason) == (A.FAILED, "agent_late")
+    assert commanded(decision) == "play"
+    assert decision.command is not None
+    assert decision.command["text"] == "This is Example. Call +12135550100."
+    assert decision.command["then_hangup"] is True
+    late = run(next_view(decision), BRIDGED, after_s=3.6)
+    assert late.agent_state is A.FAILED  # too late is too late
+
+
+def test_the_two_seconds_are_real_at_any_speed_of_engine_time() -> None:
+    plan = replace(AGENT_PLAN, limits=Limits(speed=600.0))
+    answered_at = NOW - timedelta(seconds=600)  # one real second ago
+    at = view(S.ANSWERED, answered_at=answered_at, agent_state=int(A.REQUESTED), check_at=NOW)
+    decision = run(at, GREETED, plan=plan)
+    assert decision.check_at_s == pytest.approx(NOW_S + 2.0)
+
+
+def test_a_screening_assistant_is_waited_for() -> None:
+    at = next_view(run(view(S.RINGING), ANSWERED, amd(Amd.SCREENING)))
+    at = next_view(run(at._replace(command=None), reports.CHECK, after_s=5.0))
+    assert at.agent_state == A.REQUESTED
+
+
+def test_a_handoff_that_nobody_was_told_of_is_withdrawn_for_a_machine() -> None:
+    decision = run(view(S.RINGING), ANSWERED, amd(Amd.MACHINE))
+    assert (decision.state, decision.agent_state, commanded(decision)) == (S.MACHINE, A.NONE, None)
+
+
+def test_the_recording_waits_for_the_detach() -> None:
+    at = next_view(run(view(S.ANSWERED, **bridged), amd(Amd.MACHINE)))
+    at = next_view(run(at, amd(Amd.MACHINE_READY)))
+    assert at.command is not None
+    assert at.command["kind"] == "detach"
+    decision = run(at, reports.command_done(at.command_no))
+    assert commanded(decision) == "play"
+    assert decision.command is not None
+    assert decision.command["audio_url"] == "https://example.com/vm.mp3"
+
+
+def test_a_document_replaces_the_agent_at_once() -> None:
+    plan = replace(AGENT_PLAN, is_document=True)
+    assert commanded(run(view(S.ANSWERED, **bridged), amd(Amd.MACHINE_READY), plan=plan)) == "play"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "plan", "command"),
+    [
+        (Amd.HUMAN, AUDIO_PLAN, "play"),
+        (Amd.HUMAN, BARE_PLAN, "hangup"),
+        (Amd.MACHINE, AUDIO_PLAN, None),
+        (Amd.MACHINE, BARE_PLAN, "hangup"),
+        (Amd.MACHINE_READY, AUDIO_PLAN, "play"),
+        (Amd.FAX, AUDIO_PLAN, "hangup"),
+    ],
+)
+def test_without_an_agent(verdict: Amd, plan: CallPlan, command: str | None) -> None:
+    assert commanded(run(view(S.RINGING), ANSWERED, amd(verdict), plan=plan)) == command
+
+
+def test_a_command_is_sent_again_under_its_number_until_it_is_confirmed() -> None:
+    at = next_view(run(view(S.RINGING), ANSWERED, amd(Amd.HUMAN), plan=AUDIO_PLAN))
+    again = run(at, reports.CHECK, plan=AUDIO_PLAN, after_s=2.0)
+    assert commanded(again) == "play"
+    assert again.command_no == at.command_no
+    for confirmation in (reports.command_done(at.command_no), reports.command_failed(at.command_no, gone=True), PLAYED):
+        assert run(at, confirmation, plan=AUDIO_PLAN).command is None
+    assert run(at, reports.command_done(at.command_no - 1), plan=AUDIO_PLAN).command is not None
+
+
+def test_a_handoff_that_the_carrier_refuses_for_good_abandons_at_once() -> None:
+    at = next_view(run(view(S.RINGING), ANSWERED))
+    refused = reports.command_failed(1, gone=False, error=CarrierError(Fault.BAD_REQUEST))
+    decision = run(at, refused)
+    assert (decision.agent_state, commanded(decision)) == (A.FAILED, "play")
+
+
+def test_a_rendered_plan_is_not_sent_again_and_stays_for_the_repeat() -> None:
+    plan = replace(AGENT_PLAN, is_document=True, renders=True)
+    at = next_view(run(view(S.RINGING), ANSWERED, plan=plan))
+    decision = run(at, BRIDGED, plan=plan)
+    assert decision.command is not None
+    assert (decision.command["kind"], decision.command["cause"]) == ("handoff", "answered:")
+    assert decision.is_command_due is False
+
+
+# --- the create's refusals, retries, one-off calls ------------------------------------------------------------------
+
+
+def test_throttling_costs_no_attempt() -> None:
+    refused = reports.rejected(1, CarrierError(Fault.RATE_LIMITED, retryable=True, retry_after_s=7.0))
+    decision = run(view(), refused)
+    assert (decision.state, decision.is_released, decision.events) == (S.RELEASED, True, [])
+    assert decision.release_at == NOW + timedelta(seconds=7)
+
+
+@pytest.mark.parametrize("fault", [Fault.SENDER_CONFIG, Fault.AUTH])
+def test_the_accounts_own_faults_pause_the_campaign(fault: Fault) -> None:
+    refused = reports.rejected(1, CarrierError(fault, "1", "no such sender"))
+    decision = run(view(), refused)
+    assert (decision.is_released, decision.pause_reason) == (True, f"{fault}: no such sender")
+    one_off = run(view(), refused, plan=replace(BARE_PLAN, is_direct=True))
+    assert (one_off.state, one_off.outcome, one_off.pause_reason) == (S.ENDED, Outcome.FAILED, "")
+
+
+def test_an_opt_out_suppresses_and_is_never_tried_again() -> None:
+    decision = run(view(), reports.rejected(1, CarrierError(Fault.OPTED_OUT, retryable=True)))
+    assert (decision.suppresses, decision.outcome, decision.next_attempt_at) == (True, Outcome.FAILED, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "attempt", "is_over", "is_retried"),
+    [
+        (NO_ANSWER, 1, False, True),
+        (NO_ANSWER, 2, False, True),
+        (NO_ANSWER, 3, False, False),
+        (NO_ANSWER, 1, True, False),  # cancelled meanwhile
+        (BUSY, 1, False, True),
+        (ended(EndReason.FAILED), 1, False, True),
+        (ended(EndReason.FAILED, error=CarrierError(Fault.BLOCKED, "x")), 1, False, False),
+        (ended(EndReason.INVALID_NUMBER), 1, False, False),
+        (reports.rejected(1, CarrierError(Fault.TRANSIENT, retryable=True)), 1, False, True),
+        (reports.GIVE_UP, 1, False, False),  # unknown is never tried again
+    ],
+)
+def test_retry(told: Report, attempt: int, is_over: bool, is_retried: bool) -> None:
+    decision = run(view(attempt=attempt), told, plan=replace(BARE_PLAN, is_over=is_over))
+    assert decision.state is S.ENDED
+    assert (decision.next_attempt_at == NOW + timedelta(seconds=600)) is is_retried
+
+
+def test_a_one_off_call_tells_voice_events_only() -> None:
+    _, told = play([ACCEPTED, ANSWERED, BRIDGED, amd(Amd.HUMAN), OVER], replace(AGENT_PLAN, is_direct=True))
+    assert told == ["voice.initiated", "voice.answered", "voice.amd", "voice.completed"]
+
+
+def test_an_ai_call_is_told_as_one() -> None:
+    _, told = play([ACCEPTED, ANSWERED, BRIDGED, amd(Amd.HUMAN), OVER], replace(AGENT_PLAN, is_ai=True))
+    assert "voice.ai.initiated" in told
+    assert "voice.ai.completed" in told
+    assert "voice.completed" not in told
+
+
+def test_an_event_tells_which_call_it_was() -> None:
+    decision = run(view(), ACCEPTED)
+    assert decision.events[1].payload == {
+        "id": "call_0000000000002",
+        "attempt": 1,
+        "campaignId": "camp_0000000000001",
+        "prospectId": "pros_0000000000002",
+        "from": "+12135550100",
+        "to": "+12125550100",
+        "status": "initiated",
+        "carrierId": "c1",
+    }
+    assert decision.events[1].tracking_id == REF
+
+
+# --- the watch ------------------------------------------------------------------------------------------------------
+
+
+def test_an_unanswered_create_becomes_doubtful_and_is_looked_up_ever_less_often() -> None:
+    at = view(check_at=NOW)
+    first = run(at, reports.CHECK)
+    assert (first.state, first.check_at_s) == (S.UNKNOWN, NOW_S + 2.0)
+    later = run(next_view(first), reports.CHECK, after_s=39.0)
+    assert later.check_at_s == pytest.approx(NOW_S + 39.0 + 20.0)
+
+
+def test_an_early_or_doubled_check_changes_nothing() -> None:
+    assert run(view(), reports.CHECK).is_changed is False
+
+
+@pytest.mark.parametrize(
+    ("row", "after_s", "asks", "hopeless"),
+    [
+        (view(S.RESERVED), 10, True, False),
+        (view(S.UNKNOWN), 119, True, True),
+        (view(S.PLACED), 45, True, False),
+        (view(S.RINGING), 165, True, True),
+        (view(S.ANSWERED, answered_at=NOW), 2, False, False),
+        (view(S.HUMAN, answered_at=NOW), 3700, True, False),
+        (view(S.HUMAN, answered_at=NOW), 3800, True, True),
+        (view(S.ANSWERED, answered_at=NOW, ended_at=NOW), 2, True, True),
+    ],
+)
+def test_when_the_carrier_is_asked(row: AttemptView, after_s: float, asks: bool, hopeless: bool) -> None:
+    now = NOW + timedelta(seconds=after_s)
+    assert (needs_lookup(row, AGENT_PLAN, now), is_hopeless(row, AGENT_PLAN, now)) == (asks, hopeless)
+
+
+def test_a_silent_call_is_always_looked_at_again() -> None:
+    for state in (S.PLACED, S.RINGING, S.ANSWERED, S.HUMAN, S.MACHINE):
+        when = NOW - timedelta(days=1) if state >= S.ANSWERED else None
+        at = view(state, answered_at=when, intent_at=NOW - timedelta(days=1), check_at=NOW)
+        decision = run(at, reports.CHECK)
+        assert decision.check_at_s is not None
+        assert decision.check_at_s > NOW_S
+
+
+def test_times_come_from_the_argument() -> None:
+    decision = run(view(S.RINGING), ANSWERED)
+    assert decision.answered_at == NOW
+    assert all(each.at == NOW for each in decision.events)
+    assert datetime.fromtimestamp(decision.check_at_s or 0, UTC) > NOW

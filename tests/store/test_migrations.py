@@ -1,0 +1,128 @@
+from datetime import date, timedelta
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.clock import real_now
+from engine.store import migrate, partitions
+from engine.store.tables import metadata
+
+
+def _is_ours(_object: object, name: str | None, kind: str, *_: object) -> bool:
+    """Leaves out alembic's own table and the partitions, which are no tables of the model."""
+    is_partition = (
+        kind == "table"
+        and name not in metadata.tables
+        and (name or "").startswith(("prospects_", "attempts_", "events_", "carrier_callbacks_"))
+    )
+    return name != "alembic_version" and not is_partition
+
+
+async def test_metadata_is_the_sum_of_the_migrations(db: AsyncEngine) -> None:
+    def differences(conn: Connection) -> list[object]:
+        options = {"include_object": _is_ours, "compare_server_default": True}
+        return list(compare_metadata(MigrationContext.configure(conn, opts=options), metadata))
+
+    async with db.connect() as conn:
+        assert await conn.run_sync(differences) == []
+
+
+async def test_a_difference_would_be_found(db: AsyncEngine) -> None:
+    def differences(conn: Connection) -> list[object]:
+        conn.execute(text("alter table accounts add column extra text"))
+        options = {"include_object": _is_ours}
+        return list(compare_metadata(MigrationContext.configure(conn, opts=options), metadata))
+
+    async with db.connect() as conn:
+        assert len(await conn.run_sync(differences)) == 1
+
+
+async def _names(db: AsyncEngine, parent: str) -> set[str]:
+    async with db.connect() as conn:
+        rows = await conn.execute(
+            text("select inhrelid::regclass::text from pg_inherits where inhparent = cast(:parent as regclass)"),
+            {"parent": parent},
+        )
+        return set(rows.scalars())
+
+
+@pytest.mark.parametrize("table", ["prospects", "attempts"])
+async def test_hash_partitions(db: AsyncEngine, table: str) -> None:
+    assert await _names(db, table) == {f"{table}_{n:02d}" for n in range(16)}
+
+
+@pytest.mark.parametrize("table", ["events", "carrier_callbacks"])
+async def test_a_week_of_log_partitions(db: AsyncEngine, table: str) -> None:
+    today = real_now().date()
+    days = {f"{table}_{today + timedelta(days=n):%Y%m%d}" for n in range(7)}  # 8, but midnight may pass here
+    assert days | {f"{table}_default"} <= await _names(db, table)
+
+
+async def test_migrating_twice_changes_nothing(db: AsyncEngine, database_url: str) -> None:
+    before = await _names(db, "events")
+    migrate.upgrade(database_url)
+    assert await _names(db, "events") == before
+
+
+def test_any_postgres_url_will_do(database_url: str) -> None:
+    migrate.upgrade(database_url.replace("postgresql+psycopg", "postgres"))
+
+
+def test_a_migration_waits_for_locks_only_briefly(own_database_url: str) -> None:
+    url = own_database_url.replace("+psycopg", "")
+    with psycopg.connect(url) as other:
+        other.execute("lock table alembic_version in access exclusive mode")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            migrate.upgrade(own_database_url, lock_timeout_ms=20)
+
+
+def test_partitions_come_and_go(own_database_url: str) -> None:
+    engine = create_engine(own_database_url, poolclass=NullPool)
+    future = date(2031, 5, 1)
+    with engine.begin() as conn:
+        assert partitions.create_ahead(conn, future, days=1) == [
+            "events_20310501",
+            "events_20310502",
+            "carrier_callbacks_20310501",
+            "carrier_callbacks_20310502",
+        ]
+        assert partitions.create_ahead(conn, future, days=1) == []
+        for seq, day in ((1, "2031-05-01"), (2, "2031-05-01"), (3, "2031-05-02")):
+            conn.execute(text(f"insert into events values (7, {seq}, '{day}', '{{}}')"))
+        conn.execute(text("insert into event_heads (account_id, seq) values (7, 3)"))
+        dropped = partitions.drop_older(conn, future + timedelta(days=2), keep_days=1)
+        assert "events_20310501" in dropped
+        assert "events_20310502" not in dropped
+        assert conn.execute(text("select seq from events")).scalars().all() == [3]
+        assert conn.execute(text("select kept_from from event_heads")).scalar() == 3
+
+
+def test_rows_without_a_partition_are_kept_and_dropped_in_time(own_database_url: str) -> None:
+    engine = create_engine(own_database_url, poolclass=NullPool)
+    with engine.begin() as conn:
+        conn.execute(text("insert into events values (7, 1, '2031-05-01', '{}')"))
+        made = partitions.create_ahead(conn, date(2031, 5, 1), days=1)
+        assert "events_20310501" not in made  # its day is in the default partition already
+        assert "events_20310502" in made
+        assert conn.execute(text("select count(*) from events")).scalar() == 1
+        partitions.drop_older(conn, date(2031, 5, 3), keep_days=1)
+        assert conn.execute(text("select count(*) from events")).scalar() == 0
+
+
+def test_a_callback_in_a_new_partition_gets_an_id(database_url: str) -> None:
+    engine = create_engine(database_url, poolclass=NullPool)
+    with engine.begin() as conn:
+        row = conn.execute(
+            text(
+                "insert into carrier_callbacks (received_on, carrier, event_key, campaign_id, prospect_id, attempt,"
+                " event, received_at) values (current_date, 'x', 'k', 1, 1, 1, '{}', now())"
+                " returning id, tableoid::regclass::text"
+            )
+        ).one()
+    assert row.id == 1
+    assert row.tableoid != "carrier_callbacks_default"

@@ -1,0 +1,79 @@
+"""The Dramatiq broker: Redis, with our consumer on the batched queues and the stock one on the others."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from dramatiq.broker import Consumer
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.message import Message
+from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Retries, TimeLimit
+from dramatiq.results import Results
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from engine.errors import Misconfigured
+from engine.jobs import NAMESPACE, Queue
+from workers.consumer import BatchConsumer
+
+BATCHED = frozenset(str(queue) for queue in Queue)
+
+# Each would act on a message when its actor returns, which is long before the work is done; and a retry or a delayed
+# message would schedule calls outside PostgreSQL, where no pause could reach them.
+FORBIDDEN: tuple[type[Middleware], ...] = (Retries, AgeLimit, TimeLimit, Results, Callbacks)
+
+SOCKET_TIMEOUT_S = 5.0
+MAINTENANCE_PPM = 20_000  # of commands: with the default, a dead worker's messages wait twelve minutes
+HEARTBEAT_TIMEOUT_MS = 30_000
+
+
+def connect(url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
+    """A client without retries: redis-py 8 repeats timed-out commands by itself, which strands or doubles messages."""
+    return Redis.from_url(url, socket_timeout=socket_timeout_s, retry=Retry(NoBackoff(), 0), max_connections=64)
+
+
+class CarillonBroker(RedisBroker):
+    """Batched queues get a `BatchConsumer` each, kept in `consumers`. Delays are refused."""
+
+    def __init__(self, url: str, *, middleware: list[Middleware]) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            client=connect(url),
+            middleware=middleware,
+            namespace=NAMESPACE,
+            maintenance_chance=MAINTENANCE_PPM,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        )
+        self.consumers: dict[str, BatchConsumer] = {}
+        if wrong := [type(m).__name__ for m in self.middleware if isinstance(m, FORBIDDEN)]:
+            raise Misconfigured(f"the batched queues cannot run with {', '.join(wrong)}: remove it from the middleware")
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name in BATCHED:
+            # Without the delayed twin: nothing may be scheduled outside PostgreSQL.
+            if queue_name not in self.queues:
+                self.emit_before("declare_queue", queue_name)
+                self.queues.add(queue_name)
+                self.emit_after("declare_queue", queue_name)
+            return
+        super().declare_queue(queue_name)
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        if delay is not None and message.queue_name in BATCHED:
+            raise Misconfigured("delayed messages are not used here: set next_attempt_at in PostgreSQL")
+        return super().enqueue(message, delay=delay)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        if queue_name not in BATCHED:
+            return super().consume(queue_name, prefetch, timeout)
+        fetch = partial(self.do_fetch, queue_name)
+        previous = self.consumers.get(queue_name)
+        consumer = BatchConsumer(self.client, self.namespace, self.broker_id, queue_name, prefetch, fetch)
+        if previous is not None:
+            consumer.take_over(previous)
+        self.consumers[queue_name] = consumer
+        return consumer
+
+    def finished(self, queue_name: str, message_ids: Sequence[str]) -> None:
+        """The pipeline is done with these messages. Safe from any thread."""
+        self.consumers[queue_name].finished(message_ids)

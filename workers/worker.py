@@ -1,0 +1,153 @@
+"""A worker process: a Dramatiq worker whose batched queues feed one asyncio pipeline. `python -m workers.worker`.
+
+One process per supervised unit: Dramatiq's own command line would stop every sibling when one process dies.
+
+On SIGTERM it drains: it takes no new hints, waits until every ticket is answered or expired and every answer is
+written, hands back what it never began, acknowledges the rest, and exits.
+"""
+
+import asyncio
+import gc
+import itertools
+import random
+import signal
+import sys
+from collections.abc import Sequence
+
+import dramatiq
+import structlog
+import uvloop
+from dramatiq.errors import ConnectionClosed
+from dramatiq.middleware import CurrentMessage
+from redis import RedisError
+
+from engine import log as logs
+from engine import metrics
+from engine.carriers.port import Carrier
+from engine.dispatch.intent import Job, by_queue
+from engine.dispatch.pipeline import Pipeline
+from engine.dispatch.settle import SettleContext
+from engine.dispatch.settling import Settling
+from engine.embedded.lifeline import report_ready, watch_parent
+from engine.limits.slots import SendSlots
+from engine.rules.telephony import Channel
+from engine.runtime import Runtime, running
+from engine.settings import Settings
+from workers.actors import dispatch
+from workers.broker import CarillonBroker
+from workers.encoder import OrjsonEncoder
+
+log = structlog.get_logger(__name__)
+
+WORKER_THREADS = 1  # the actors only hand their message on: a second thread would only fight for the GIL
+POOL_SIZE = 12  # two pipelines of two lanes, the settling lanes, and room for commands
+POLL_MS = 100
+# Python's 5 ms would let the consumer's thread hold up the loop for a third of a slot's tolerance.
+SWITCH_S = 0.0005
+# A batch makes tens of thousands of short-lived objects: with Python's thresholds full collections stop the loop for
+# longer than a slot's tolerance, and find nothing.
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
+class CarriersByName(dict[str, Carrier]):
+    """Built at first use: a worker opens no connection to a carrier that it never calls."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self._runtime = runtime
+
+    def __missing__(self, name: str) -> Carrier:
+        return self._runtime.carrier(name)
+
+
+class WorkerProcess:
+    """Everything of one worker. `start`, wait, `stop`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings
+        dramatiq.set_encoder(OrjsonEncoder())
+        self.broker = CarillonBroker(settings.queue_url, middleware=[CurrentMessage()])
+        carriers = CarriersByName(runtime)
+        writers = itertools.count(random.randrange(1, 1 << 24) * 64, 16)  # each part counts into rows of its own
+        context = SettleContext(
+            clock=runtime.clock,
+            settings=settings,
+            writer=next(writers),
+            document_carriers=runtime.document_carriers,
+        )
+        self.settling = Settling(runtime.db, carriers, context, self.broker.finished)
+        slots = SendSlots(runtime.redis)
+        self.pipelines = {
+            channel: Pipeline(
+                channel,
+                runtime.db,
+                runtime.clock,
+                settings,
+                slots,
+                carriers,
+                self.settling,
+                self._finished,
+                next(writers),
+            )
+            for channel in Channel
+        }
+        dispatch.declare(self.broker, self._submit, self.settling.settle, self.settling.watch)
+        self.worker = dramatiq.Worker(self.broker, worker_threads=WORKER_THREADS, worker_timeout=POLL_MS)
+        self.worker.queue_prefetch = settings.prefetch
+
+    def start(self) -> None:
+        self.worker.start()
+
+    async def stop(self) -> None:
+        """Drains; see above."""
+        for consumer in self.broker.consumers.values():
+            consumer.is_closed_for_intake = True
+        unbegun = [job for pipeline in self.pipelines.values() for job in await pipeline.drain()]
+        await self.settling.drain()
+        await asyncio.to_thread(self._leave, unbegun)
+        log.info("worker.stopped", handed_back=len(unbegun))
+
+    def _submit(self, job: Job) -> None:
+        self.pipelines[job.channel].submit(job)
+
+    def _finished(self, jobs: Sequence[Job]) -> None:
+        for queue, ids in by_queue(jobs).items():
+            self.broker.finished(queue, ids)
+
+    def _leave(self, unbegun: Sequence[Job]) -> None:
+        try:
+            for queue, ids in by_queue(unbegun).items():
+                self.broker.consumers[queue].hand_back(ids)
+            self.worker.stop()
+        except (RedisError, ConnectionClosed) as error:
+            # Hints are only hints: those that could not be handed back are enqueued again by the coordinator.
+            log.warning("worker.left_without_redis", error=str(error))
+
+
+async def run(settings: Settings) -> None:
+    """Runs one worker until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with running(settings, pool_size=POOL_SIZE, keyed=True) as runtime:
+        process = WorkerProcess(runtime)
+        port = metrics.serve(settings.metrics_host, settings.metrics_port, dict)
+        process.start()
+        log.info("worker.started", metrics_port=port)
+        report_ready(metrics_port=port)
+        await stopping.wait()
+        await process.stop()
+
+
+def main() -> None:
+    watch_parent()
+    settings = Settings()
+    logs.configure("worker", settings)
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    uvloop.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()
