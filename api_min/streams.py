@@ -18,6 +18,7 @@ from api_min.sinks import ClientSink, open_sink
 from engine.errors import InvalidInput, RateLimited
 from engine.feed import frames
 from engine.feed.hub import Hub
+from engine.feed.trunx import Channels, Trunx
 from engine.rules.events import CHANNELS
 
 PATHS = ("/api/events", "/events")
@@ -69,7 +70,7 @@ def stream_routes(hub: Hub, identify: Identify) -> APIRouter:
         after = last_event_id if last_event_id is not None else last_event_id_query
 
         async def follow(sink: ClientSink) -> None:
-            subscription = await hub.subscribe(caller.account_id, sink, wanted, after or None)
+            subscription = await hub.subscribe(caller.account_id, sink, Trunx, wanted, after or None)
             try:
                 await sink.until_gone()
             finally:
@@ -89,14 +90,14 @@ def stream_routes(hub: Hub, identify: Identify) -> APIRouter:
     return router
 
 
-def parse_channels(text: str | None) -> frozenset[str] | None:
-    """`"sms,voice"` → its names; None for all. Raises InvalidInput that names the unknown ones."""
+def parse_channels(text: str | None) -> Channels:
+    """`"sms,voice"` → its names; all when there are none. Raises InvalidInput that names the unknown ones."""
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     unknown = [name[:64] for name in names if name not in CHANNELS]
     if unknown:
         known = ", ".join(CHANNELS)
         raise InvalidInput(f"unknown channel {unknown[0]!r}; known are {known}", {"channels": unknown[:10]})
-    return frozenset(names) or None
+    return Channels(frozenset(names) or None)
 
 
 class EventStream(Response):

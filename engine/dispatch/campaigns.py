@@ -20,6 +20,7 @@ class CampaignFacts:
     id: int
     account_id: int
     is_direct: bool
+    is_system: bool
     channel: Channel
     status: CampaignStatus
     carrier: str
@@ -31,7 +32,7 @@ class CampaignFacts:
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""
-    select c.id, c.account_id, c.is_direct, c.channel, c.status, c.carrier, c.calls_per_second,
+    select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.status, c.carrier, c.calls_per_second,
            c.mode::text, c.schedule::text, a.agent::text
       from campaigns c join accounts a on a.id = c.account_id
      where c.id = any(cast(:ids as bigint[]))
@@ -51,6 +52,7 @@ def _facts(row: Any) -> CampaignFacts:
         id=row.id,
         account_id=row.account_id,
         is_direct=row.is_direct,
+        is_system=row.is_system,
         channel=Channel(row.channel),
         status=CampaignStatus(row.status),
         carrier=row.carrier,

@@ -5,7 +5,7 @@ really moved is counted and told.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -19,11 +19,12 @@ from engine.dispatch.breath import breathing
 from engine.dispatch.facts import AttemptKey, Campaign
 from engine.rules.attempt import AttemptState
 from engine.rules.decision import UNANSWERED, Decision
+from engine.rules.events import Owner
 from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
 from engine.settings import Settings
-from engine.store import arrays, counts, outbox
+from engine.store import arrays, counts, lines, outbox
 
 log = structlog.get_logger(__name__)
 
@@ -137,7 +138,8 @@ async def write(
     await _free_senders(conn, settled, rng, settings)
     await _suppress(conn, settled)
     await counts.add(conn, _deltas(moves), writer)
-    await outbox.publish(conn, await _events(settled))
+    owners = await lines.owners(conn, {decision.view.did_id for _, decision in settled})
+    await outbox.publish(conn, await _events(settled, owners))
     return settled
 
 
@@ -242,11 +244,13 @@ def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:
     return deltas
 
 
-async def _events(settled: Sequence[Settled]) -> dict[int, list[str]]:
+async def _events(settled: Sequence[Settled], owners: Mapping[int, Owner]) -> dict[int, list[str]]:
     events: dict[int, list[str]] = {}
     async for _, decision in breathing(settled):
         if decision.events:
-            events.setdefault(decision.view.account_id, []).extend([event.encode() for event in decision.events])
+            owner = owners.get(decision.view.did_id)
+            encoded = [event.encode(owner) for event in decision.events]
+            events.setdefault(decision.view.account_id, []).extend(encoded)
     return events
 
 

@@ -17,12 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
-from engine.feed import frames, trunx
+from engine.feed.dialect import Dialect, Encoded, Filter
 from engine.feed.log import EventLog
-from engine.feed.replay import Replay, parse_id, plan
+from engine.feed.replay import Replay, matching, parse_id, plan
 from engine.feed.tail import Sink, Subscription, Tail
 from engine.feed.tails import Tails
-from engine.feed.trunx import Encoded
 
 SLICE_BYTES = 65_536
 STALL_S = 10.0
@@ -59,7 +58,6 @@ class Hub:
         self._tails = Tails(
             self._event_log,
             redis,
-            trunx.encode,
             size=memory_events,
             limit_bytes=slow_reader_bytes,
             on_lag=self._lagged,
@@ -80,17 +78,17 @@ class Hub:
             await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_S)
 
     async def subscribe(
-        self, account_id: int, sink: Sink, channels: frozenset[str] | None, last_event_id: str | None
+        self, account_id: int, sink: Sink, dialect: Dialect, wish: Filter, last_event_id: str | None
     ) -> Subscription:
         """Writes the replay that `last_event_id` asks for; live events follow it without gap or repeat.
 
-        `channels` None: all. Returns once live. Pair it with `unsubscribe`. Raises what the database raises.
+        Returns once live. Pair it with `unsubscribe`. Raises what the database raises.
         """
         tail = await self._tails.get(account_id)
-        subscription = Subscription(account_id, sink, channels)
+        subscription = Subscription(account_id, sink, dialect, wish)
         self._subscriptions[subscription] = tail
         tail.clients += 1
-        metrics.STREAMS_OPEN.labels(trunx.NAME).inc()
+        metrics.STREAMS_OPEN.labels(dialect.name).inc()
         try:
             if last_event_id is None:
                 tail.join(subscription)
@@ -107,7 +105,7 @@ class Hub:
         if tail is not None:
             tail.clients -= 1
             tail.leave(subscription)
-            metrics.STREAMS_OPEN.labels(trunx.NAME).dec()
+            metrics.STREAMS_OPEN.labels(subscription.dialect.name).dec()
 
     def cut_all(self) -> None:
         """Aborts every connection, so that each client comes back, to another process if there is one."""
@@ -119,12 +117,12 @@ class Hub:
         if after is not None and after > tail.last:  # another process may have been ahead of this one
             await self._tails.refresh(tail)
         if after is None or after > tail.last:
-            subscription.sink.write(frames.reset(last_event_id, tail.last))
+            subscription.sink.write(subscription.dialect.reset(last_event_id, tail.last))
             tail.join(subscription)
             return
         replay = await self._plan(tail, subscription, after)
         if replay.oldest is not None:
-            subscription.sink.write(frames.truncated(after, replay.oldest, tail.last))
+            subscription.sink.write(subscription.dialect.truncated(after, replay.oldest, tail.last))
         await self._write(subscription, replay.older)
         await self._catch_up(tail, subscription, replay.cursor)
 
@@ -140,7 +138,7 @@ class Hub:
         history = tail.history
         while subscription.sink.is_open:
             if tail.history != history:
-                subscription.sink.write(frames.reset(str(cursor), tail.last))
+                subscription.sink.write(subscription.dialect.reset(str(cursor), tail.last))
                 history, cursor = tail.history, tail.last
             if tail.last - cursor > self._max_behind + self._replay_limit:
                 self._cut(subscription, "behind")
@@ -156,7 +154,7 @@ class Hub:
     def _write_slice(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
         """Writes about `SLICE_BYTES` of what the tail holds after `cursor`; answers the new cursor."""
         wanted, size, newest = [], 0, tail.last
-        for event in tail.after(cursor):
+        for event in tail.after(cursor, subscription.dialect):
             if subscription.wants(event):
                 wanted.append(event.frame)
                 size += len(event.frame)
@@ -171,10 +169,9 @@ class Hub:
         """Writes what left memory while the client drained; answers the new cursor."""
         upto = tail.first - 1
         async with self._deep_replays:
-            rows = await self._event_log.matching(
-                tail.account_id, cursor, upto, subscription.channels, self._max_behind + self._replay_limit
-            )
-        await self._write(subscription, (tail.encode(seq, line) for seq, line in rows))
+            most = self._max_behind + self._replay_limit
+            events = await matching(self._event_log, tail, subscription, cursor, upto, most)
+        await self._write(subscription, events)
         return upto
 
     async def _write(self, subscription: Subscription, events: Iterable[Encoded]) -> None:
@@ -219,7 +216,7 @@ class Hub:
             await asyncio.sleep(self._heartbeat_s)
             for tail in self._tails.all():
                 for subscription in tail.subscriptions():
-                    subscription.sink.write(frames.HEARTBEAT)
+                    subscription.sink.write(subscription.dialect.heartbeat)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

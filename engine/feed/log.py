@@ -26,7 +26,7 @@ _READ = text(
 )
 _MATCHING = text(
     "select seq, body::text from events where account_id = :account_id and seq > :after and seq <= :upto"
-    " and (cast(:channels as text[]) is null or split_part(body->>'type', '.', 1) = any(cast(:channels as text[])))"
+    " and (cast(:types as text[]) is null or body->>'type' like any(cast(:types as text[])))"
     " order by seq desc limit :limit"
 )
 
@@ -67,14 +67,14 @@ class EventLog:
         return None if first is None else Chunk(account_id, first, last, body.encode())
 
     async def matching(
-        self, account_id: int, after: int, upto: int, channels: Iterable[str] | None, limit: int
+        self, account_id: int, after: int, upto: int, types: Iterable[str] | None, limit: int
     ) -> list[tuple[int, bytes]]:
-        """The newest `limit` events of these channels (None: all) in `after < number ≤ upto`, ascending."""
+        """The newest `limit` events in `after < number ≤ upto` whose type is like one of `types` (None: all), ascending."""
         found: list[tuple[int, bytes]] = []
-        wanted = None if channels is None else sorted(channels)
+        wanted = None if types is None else sorted(types)
         while upto > after and len(found) < limit:
             low = max(after, upto - _WINDOW)
-            values = {"account_id": account_id, "after": low, "upto": upto, "channels": wanted}
+            values = {"account_id": account_id, "after": low, "upto": upto, "types": wanted}
             async with self._db.connect() as conn:
                 rows = await conn.execute(_MATCHING, values | {"limit": limit - len(found)})
                 found += [(seq, body.encode()) for seq, body in rows]

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from engine.feed.dialect import Encoded
 from engine.feed.log import EventLog
 from engine.feed.tail import Subscription, Tail
-from engine.feed.trunx import Encoded
 
 _MAX_ID = (1 << 63) - 1
 
@@ -25,22 +25,41 @@ class Replay:
     oldest: int | None = None
 
 
+async def matching(
+    log: EventLog, tail: Tail, subscription: Subscription, after: int, upto: int, limit: int
+) -> list[Encoded]:
+    """The newest `limit` recorded events in `after < number ≤ upto` that the subscription wants, ascending.
+
+    The database narrows by type; what a filter wants beyond that is decided here, so it is asked again until enough
+    are found. Raises what the database raises.
+    """
+    found: list[Encoded] = []
+    while upto > after and len(found) < limit:
+        rows = await log.matching(subscription.account_id, after, upto, subscription.filter.types, limit)
+        events = (tail.encode(subscription.dialect, seq, line) for seq, line in reversed(rows))
+        found += [event for event in events if subscription.wants(event)]
+        if len(rows) < limit:
+            break
+        upto = rows[0][0] - 1
+    return found[:limit][::-1]
+
+
 async def plan(log: EventLog, tail: Tail, subscription: Subscription, after: int, limit: int) -> Replay:
     """The newest `limit` matching events after number `after`, which is at most `tail.last`.
 
     Memory answers alone unless it begins later than `after + 1` and holds fewer than enough. Raises what the database
     raises.
     """
-    recent = [event.seq for event in tail.after(after) if subscription.wants(event)]
+    recent = [event.seq for event in tail.after(after, subscription.dialect) if subscription.wants(event)]
     if len(recent) > limit:
         return Replay([], recent[-limit] - 1, recent[-limit])
     begin = tail.first - 1
     if after >= begin:
         return Replay([], after)
     room = limit - len(recent)
-    rows = await log.matching(subscription.account_id, after, begin, subscription.channels, room + 1)
-    older = [tail.encode(seq, line) for seq, line in rows[-room:]] if room else []
-    if len(rows) > room:
+    found = await matching(log, tail, subscription, after, begin, room + 1)
+    older = found[-room:] if room else []
+    if len(found) > room:
         return Replay(older, begin, older[0].seq if older else recent[0])
     kept = await log.kept_from(subscription.account_id)
     if kept > after + 1:

@@ -6,17 +6,14 @@ often, or what Redis forgot: each client gets each number once, in order.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from engine.feed import frames
 from engine.feed.chunks import Chunk
-from engine.feed.trunx import Encoded
-
-Dialect = Callable[[int, int, bytes], Encoded]  # (account_id, seq, line)
+from engine.feed.dialect import Dialect, Encoded, Filter
 
 _log = structlog.get_logger()
 
@@ -42,101 +39,121 @@ class Sink(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """One client. `channels` None: all."""
+    """One client: what it speaks, and what of it it wants."""
 
     account_id: int
     sink: Sink
-    channels: frozenset[str] | None
+    dialect: Dialect
+    filter: Filter
 
     def wants(self, event: Encoded) -> bool:
-        return bool(event.frame) and (self.channels is None or event.channel in self.channels)
+        return bool(event.frame) and self.filter.wants(event)
+
+
+@dataclass(slots=True)
+class _View:
+    """The tail's events in one dialect, and its subscriptions by what they want."""
+
+    dialect: Dialect
+    events: list[Encoded]
+    groups: dict[Filter, set[Subscription]] = field(default_factory=dict)
 
 
 class Tail:
-    """The newest `size` to `2 × size` events of one account, encoded once, and the subscriptions that are up to date.
+    """The newest `size` to `2 × size` events of one account, encoded once per dialect, and who is up to date with them.
 
     `on_lag(subscription)` is called for one that has more than `limit_bytes` pending; it has then left, and everything
     up to `last` is in its sink.
     """
 
     def __init__(
-        self,
-        account_id: int,
-        last: int,
-        dialect: Dialect,
-        *,
-        size: int,
-        limit_bytes: int,
-        on_lag: Callable[[Subscription], None],
+        self, account_id: int, last: int, *, size: int, limit_bytes: int, on_lag: Callable[[Subscription], None]
     ) -> None:
         self.account_id = account_id
         self.last = last
         self.history = 0  # counts restarts
         self.clients = 0  # subscriptions, those that catch up included; kept by the hub
         self.used_at = time.monotonic()
-        self._dialect = dialect
         self._size = size
         self._limit_bytes = limit_bytes
         self._on_lag = on_lag
-        self._events: list[Encoded] = []
-        self._groups: dict[frozenset[str] | None, set[Subscription]] = {}
+        self._lines: list[bytes] = []
+        self._views: dict[str, _View] = {}
 
     @property
     def first(self) -> int:
         """The lowest number in memory; `last + 1` when there is none."""
-        return self.last + 1 - len(self._events)
+        return self.last + 1 - len(self._lines)
 
     def accept(self, chunk: Chunk) -> bool:
         """Takes what is new in the chunk and sends it. False: it begins after `last + 1`, and nothing was taken."""
         if chunk.first > self.last + 1:
             return False
-        fresh = [self.encode(self.last + nth, line) for nth, line in enumerate(chunk.after(self.last), 1)]
-        self._events += fresh
-        self.last += len(fresh)
-        if len(self._events) > 2 * self._size:
-            del self._events[: -self._size]
-        self._send(fresh)
+        lines = chunk.after(self.last)
+        self._lines += lines
+        fresh = {name: self._encode(view.dialect, self.last + 1, lines) for name, view in self._views.items()}
+        self.last += len(lines)
+        for name, view in self._views.items():
+            view.events += fresh[name]
+        if len(self._lines) > 2 * self._size:
+            del self._lines[: -self._size]
+            for view in self._views.values():
+                del view.events[: -self._size]
+        for name, view in self._views.items():
+            self._send(view, fresh[name])
         return True
 
-    def after(self, seq: int) -> list[Encoded]:
+    def after(self, seq: int, dialect: Dialect) -> list[Encoded]:
         """The events in memory that are numbered `seq + 1` and on."""
-        return self._events[max(0, seq + 1 - self.first) :]
+        return self._view(dialect).events[max(0, seq + 1 - self.first) :]
 
     def join(self, subscription: Subscription) -> None:
         """From here on the subscription gets each event. Its sink must have got all up to `last`."""
-        self._groups.setdefault(subscription.channels, set()).add(subscription)
+        self._view(subscription.dialect).groups.setdefault(subscription.filter, set()).add(subscription)
 
     def leave(self, subscription: Subscription) -> None:
-        group = self._groups.get(subscription.channels)
+        groups = self._view(subscription.dialect).groups
+        group = groups.get(subscription.filter)
         if group is not None:
             group.discard(subscription)
             if not group:
-                del self._groups[subscription.channels]
+                del groups[subscription.filter]
 
     def subscriptions(self) -> Iterator[Subscription]:
-        for group in list(self._groups.values()):
-            yield from list(group)
+        for view in list(self._views.values()):
+            for group in list(view.groups.values()):
+                yield from list(group)
 
     def restart(self, last: int) -> None:
         """Forgets all events, because the database has another history now, and tells the clients so."""
-        frame = frames.reset(str(self.last), last)
-        self._events.clear()
-        self.last = last
+        old, self.last = self.last, last
         self.history += 1
+        self._lines.clear()
+        for view in self._views.values():
+            view.events.clear()
         for subscription in self.subscriptions():
-            subscription.sink.write(frame)
+            subscription.sink.write(subscription.dialect.reset(str(old), last))
 
-    def encode(self, seq: int, line: bytes) -> Encoded:
-        """One event in this tail's dialect. A broken one is logged and dropped: it must not stop the others."""
+    def encode(self, dialect: Dialect, seq: int, line: bytes) -> Encoded:
+        """One event in a dialect. A broken one is logged and dropped: it must not stop the others."""
         try:
-            return self._dialect(self.account_id, seq, line)
+            return dialect.encode(self.account_id, seq, line)
         except (ValueError, KeyError, TypeError, AttributeError):
-            _log.error("event.undecodable", account_id=self.account_id, seq=seq)
+            _log.error("event.undecodable", account_id=self.account_id, seq=seq, dialect=dialect.name)
             return Encoded(seq, "", b"")
 
-    def _send(self, fresh: list[Encoded]) -> None:
-        for channels, group in list(self._groups.items()):
-            wanted = [e.frame for e in fresh if e.frame and (channels is None or e.channel in channels)]
+    def _view(self, dialect: Dialect) -> _View:
+        view = self._views.get(dialect.name)
+        if view is None:
+            view = self._views[dialect.name] = _View(dialect, self._encode(dialect, self.first, self._lines))
+        return view
+
+    def _encode(self, dialect: Dialect, first: int, lines: Sequence[bytes]) -> list[Encoded]:
+        return [self.encode(dialect, seq, line) for seq, line in enumerate(lines, first)]
+
+    def _send(self, view: _View, fresh: list[Encoded]) -> None:
+        for wish, group in list(view.groups.items()):
+            wanted = [event.frame for event in fresh if event.frame and wish.wants(event)]
             if not wanted:
                 continue
             data = b"".join(wanted)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.feed import chunks
 from engine.feed.log import EventLog
-from engine.feed.tail import Dialect, Subscription, Tail
+from engine.feed.tail import Subscription, Tail
 
 READ_EVENTS = 2_000
 READ_CHUNKS = 20  # per stream and reply: 4 MB at most
@@ -37,7 +37,6 @@ class Tails:
         self,
         log: EventLog,
         redis: Redis,
-        dialect: Dialect,
         *,
         size: int,
         limit_bytes: int,
@@ -45,7 +44,6 @@ class Tails:
     ) -> None:
         self._log = log
         self._redis = redis
-        self._dialect = dialect
         self._size = size
         self._limit_bytes = limit_bytes
         self._on_lag = on_lag
@@ -106,7 +104,6 @@ class Tails:
         tail = Tail(
             account_id,
             max(0, last - self._size),
-            self._dialect,
             size=self._size,
             limit_bytes=self._limit_bytes,
             on_lag=self._on_lag,

@@ -7,6 +7,7 @@ gets its number from the relay, and is never changed again.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import orjson
 
@@ -37,6 +38,14 @@ CATALOG: dict[str, str] = {
 }
 
 
+class Owner(NamedTuple):
+    """Whose number an event is about, in public ids, as it was when the event happened. Empty: the whole account's."""
+
+    line: str = ""
+    user: str = ""
+    team: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened.
@@ -51,18 +60,25 @@ class Event:
     tracking_id: str = ""
     unique_id: str = ""
 
-    def encode(self) -> str:
-        """One line of JSON: `{"type","at","trackingId","uniqueId","payload"}`; how the outbox and the log keep it."""
-        return orjson.dumps(
-            {
-                "type": self.type,
-                "at": self.at,
-                "trackingId": self.tracking_id,
-                "uniqueId": self.unique_id,
-                "payload": self.payload,
-            },
-            option=orjson.OPT_UTC_Z,
-        ).decode()
+    def encode(self, owner: Owner | None = None) -> str:
+        """One line of JSON: `{"type","at","trackingId","uniqueId","payload"}`, and `"owner": [line, user, team]` where
+        the number has one; how the outbox and the log keep it."""
+        body: dict[str, object] = {
+            "type": self.type,
+            "at": self.at,
+            "trackingId": self.tracking_id,
+            "uniqueId": self.unique_id,
+            "payload": self.payload,
+        }
+        if owner is not None:
+            body["owner"] = list(owner)
+        return orjson.dumps(body, option=orjson.OPT_UTC_Z).decode()
+
+
+def owner_of(event: Mapping[str, object]) -> Owner | None:
+    """The owner in an event as `encode` wrote it. Raises TypeError when it is not one."""
+    found = event.get("owner")
+    return Owner(*found) if isinstance(found, list) else None
 
 
 def channel_of(event_type: str) -> str:

@@ -31,21 +31,22 @@ _POLL_S, _LONGEST_POLL_S = 0.005, 0.08
 DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and the carrier
 _LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's key for this long
 
-_COLUMNS = """id, account_id, is_direct, is_live, name, channel, status, status_reason, carrier, mode, caller_ids,
-    caller_id_strategy, schedule, calls_per_second, created_at, started_at, ended_at"""
+_COLUMNS = """id, account_id, is_direct, is_system, is_live, name, channel, status, status_reason, carrier, mode,
+    caller_ids, caller_id_strategy, schedule, calls_per_second, created_at, started_at, ended_at"""
 _INSERT = text(f"""
-    insert into campaigns (id, account_id, is_direct, is_live, name, channel, status, carrier, mode, caller_ids,
-                           caller_id_strategy, schedule, calls_per_second, created_at)
-    values (:id, :account_id, :is_direct, :is_live, :name, :channel, :status, :carrier, cast(:mode as jsonb),
-            cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb), cast(:schedule as jsonb),
+    insert into campaigns (id, account_id, is_direct, is_system, is_live, name, channel, status, carrier, mode,
+                           caller_ids, caller_id_strategy, schedule, calls_per_second, created_at)
+    values (:id, :account_id, :is_direct, :is_system, :is_live, :name, :channel, :status, :carrier,
+            cast(:mode as jsonb), cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb), cast(:schedule as jsonb),
             :calls_per_second, :now)
-    on conflict (account_id, channel, is_live) where is_direct do nothing
+    on conflict (account_id, channel, is_live, is_system) where is_direct do nothing
     returning {_COLUMNS}
 """)
 _FIND = text(f"select {_COLUMNS} from campaigns where id = :id and account_id = :account_id and not is_direct")
 _DIRECT = text(f"""
     select {_COLUMNS} from campaigns
      where account_id = :account_id and channel = :channel and is_live = :is_live and is_direct
+       and is_system = :is_system
 """)
 _PAGE = text(f"""
     select {_COLUMNS} from campaigns
@@ -105,7 +106,8 @@ class NewCampaign:
 class Campaign:
     id: int
     account_id: int
-    is_direct: bool  # holds an account's one-off calls; never listed
+    is_direct: bool  # holds an account's one-off calls or messages; never listed
+    is_system: bool  # direct, and of the answers that the law asks for: exempt from suppression, window and pacing
     is_live: bool
     name: str
     channel: str
@@ -131,16 +133,32 @@ async def create(conn: AsyncConnection, account_id: int, new: NewCampaign, now: 
 
 
 async def direct(
-    conn: AsyncConnection, account_id: int, channel: str, is_live: bool, carrier: str, now: datetime
+    conn: AsyncConnection,
+    account_id: int,
+    channel: str,
+    is_live: bool,
+    carrier: str,
+    now: datetime,
+    *,
+    is_system: bool = False,
 ) -> Campaign:
     """The hidden campaign of the account's one-off calls or messages, made at its first use; always dialing."""
-    key = {"account_id": account_id, "channel": channel, "is_live": is_live}
+    key = {"account_id": account_id, "channel": channel, "is_live": is_live, "is_system": is_system}
     if row := (await conn.execute(_DIRECT, key)).one_or_none():
         return _campaign(row)
     new = NewCampaign(
-        f"one-off {channel}", channel, is_live, carrier, mode={}, calls_per_second=DIRECT_CALLS_PER_SECOND
+        f"{'system' if is_system else 'one-off'} {channel}",
+        channel,
+        is_live,
+        carrier,
+        mode={},
+        calls_per_second=DIRECT_CALLS_PER_SECOND,
     )
-    params = _insert_params(account_id, new, now) | {"is_direct": True, "status": CampaignStatus.DIALING}
+    params = _insert_params(account_id, new, now) | {
+        "is_direct": True,
+        "is_system": is_system,
+        "status": CampaignStatus.DIALING,
+    }
     await conn.execute(_INSERT, params)
     return _campaign((await conn.execute(_DIRECT, key)).one())  # ours, or that of whoever came first
 
@@ -318,6 +336,7 @@ def _insert_params(account_id: int, new: NewCampaign, now: datetime) -> dict[str
         "id": new_id(),
         "account_id": account_id,
         "is_direct": False,
+        "is_system": False,
         "is_live": new.is_live,
         "name": new.name,
         "channel": new.channel,

@@ -62,10 +62,47 @@ api_keys = Table(
     Column("scopes", ARRAY(Text), nullable=False),
     Column("rate_limit", Integer, nullable=False),  # requests a minute
     Column("is_live", Boolean, nullable=False),
+    # Whose numbers' messages the key hears of; both null: it is account-wide.
+    Column("user_id", BigInteger),
+    Column("team_id", BigInteger),
     _at("created_at", nullable=False),  # real
     _at("expires_at"),  # real
     _at("revoked_at"),  # real
     Index("api_keys_account", "account_id"),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    _at("created_at", nullable=False),  # real
+    Index("teams_account", "account_id", "id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("team_id", BigInteger),
+    Column("name", Text, nullable=False),
+    _at("created_at", nullable=False),  # real
+    Index("users_account", "account_id", "id"),
+)
+
+# A number belongs to a line; a line belongs to a user, to a team, or to the whole account.
+lines = Table(
+    "lines",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("user_id", BigInteger),
+    Column("team_id", BigInteger),
+    _at("created_at", nullable=False),  # real
+    Index("lines_account", "account_id", "id"),
 )
 
 dids = Table(
@@ -77,6 +114,7 @@ dids = Table(
     Column("capabilities", ARRAY(Text), nullable=False),  # voice, sms
     Column("state", Text, nullable=False),
     Column("label", Text, nullable=False, server_default=""),
+    Column("line_id", BigInteger),  # null: it belongs to the whole account
     Column("calls_per_minute", Integer),  # engine minutes; null: the setting
     # The SMS gap, decided with the intent: unreachable while a message is under way, then answer + gap + jitter.
     _at("sms_free_at", nullable=False, default="'-infinity'"),
@@ -92,7 +130,9 @@ campaigns = Table(
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("account_id", BigInteger, nullable=False),
-    Column("is_direct", Boolean, nullable=False, server_default=text("false")),  # holds an account's one-off calls
+    # Holds an account's one-off calls or messages; with `is_system` the answers that the law asks for (rules.contact).
+    Column("is_direct", Boolean, nullable=False, server_default=text("false")),
+    Column("is_system", Boolean, nullable=False, server_default=text("false")),
     Column("is_live", Boolean, nullable=False),  # made with a live key
     Column("name", Text, nullable=False),
     Column("channel", Text, nullable=False),
@@ -117,7 +157,15 @@ campaigns = Table(
     CheckConstraint("channel in ('voice','sms')", name="campaigns_channel_known"),
     Index("campaigns_account", "account_id", "id"),
     Index("campaigns_active", "id", postgresql_where=text("status in ('dialing','cancelled')")),
-    Index("campaigns_one_direct", "account_id", "channel", "is_live", unique=True, postgresql_where=text("is_direct")),
+    Index(
+        "campaigns_one_hidden",
+        "account_id",
+        "channel",
+        "is_live",
+        "is_system",
+        unique=True,
+        postgresql_where=text("is_direct"),
+    ),
 )
 
 prospects = Table(
@@ -165,6 +213,7 @@ attempts = Table(
     _at("greeting_ended_at"),
     _at("ended_at"),
     Column("duration_s", Integer),
+    Column("segments", SmallInteger),  # parts of an SMS, known at its intent
     Column("rules_version", Text, nullable=False),  # of the contact rules that allowed it
     _at("check_at"),  # real: when the watch looks at it next; null once it is over
     Column("command", JSONB),  # the command that the carrier has yet to carry out; a document carrier's plan
@@ -216,6 +265,127 @@ event_heads = Table(
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),  # of the newest event
     Column("kept_from", BigInteger, nullable=False, server_default=text("1")),  # of the oldest that was not dropped
+)
+
+# For each type of event the newest number that retention has dropped: a quiet channel is told of no loss of others'.
+event_drops = Table(
+    "event_drops",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
+
+inbound_messages = Table(
+    "inbound_messages",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("did_id", BigInteger, nullable=False),
+    Column("line_id", BigInteger),
+    Column("from_number", Text, nullable=False),
+    Column("to_number", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("segments", SmallInteger, nullable=False),
+    Column("components", JSONB, nullable=False, server_default=text("'[]'")),  # media of an MMS: url, contentType
+    Column("carrier", Text, nullable=False),
+    Column("carrier_id", Text, nullable=False),
+    Column("meaning", Text, nullable=False, server_default=""),  # rules.opt_out.Meaning; empty: ordinary words
+    Column("campaign_id", BigInteger),  # the campaign and prospect that last wrote to this person
+    Column("prospect_id", BigInteger),
+    _at("received_at", nullable=False),
+    UniqueConstraint("carrier", "carrier_id", name="inbound_messages_once"),
+    Index("inbound_messages_account", "account_id", "id"),
+)
+
+inbound_media = Table(
+    "inbound_media",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("component", SmallInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+inbound_calls = Table(
+    "inbound_calls",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("did_id", BigInteger, nullable=False),
+    Column("line_id", BigInteger),
+    Column("from_number", Text, nullable=False),
+    Column("to_number", Text, nullable=False),
+    Column("carrier", Text, nullable=False),
+    Column("carrier_id", Text, nullable=False),
+    Column("state", SmallInteger, nullable=False, server_default=text("0")),
+    _at("received_at", nullable=False),
+    _at("answered_at"),
+    _at("ended_at"),
+    Column("duration_s", Integer),
+    UniqueConstraint("carrier", "carrier_id", name="inbound_calls_once"),
+    Index("inbound_calls_account", "account_id", "id"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),  # globs
+    Column("secret", Text, nullable=False),  # `whsec_…`: needed in clear to sign with
+    Column("previous_secret", Text),  # signs beside the new one until `previous_secret_until`
+    _at("previous_secret_until"),  # real, as all times of webhooks
+    Column("ordered", Boolean, nullable=False, server_default=text("false")),
+    Column("active", Boolean, nullable=False, server_default=text("true")),
+    Column("disabled_reason", Text, nullable=False, server_default=""),
+    Column("scanned", BigInteger, nullable=False),  # the newest event for which its deliveries are written
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row, over all its deliveries
+    _at("parked_until", nullable=False, default="'-infinity'"),
+    Column("lease_owner", Text, nullable=False, server_default=""),
+    _at("lease_until", nullable=False, default="'-infinity'"),
+    _at("created_at", nullable=False),
+    Index("webhooks_account", "account_id", "id"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("webhook_id", BigInteger, nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),  # of the event; 0: a test
+    Column("event_type", Text, nullable=False),
+    Column("body", Text),  # the canonical event, kept so that a delivery survives the log's retention
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("response_code", SmallInteger),
+    Column("error", Text),
+    _at("next_attempt_at"),  # null once it is over
+    _at("give_up_at", nullable=False),
+    _at("created_at", nullable=False),
+    _at("finished_at"),
+    CheckConstraint("status in ('pending','delivered','failed')", name="webhook_deliveries_status_known"),
+    Index(
+        "webhook_deliveries_due",
+        "webhook_id",
+        "next_attempt_at",
+        "id",
+        postgresql_where=text("next_attempt_at is not null"),
+    ),
+    Index("webhook_deliveries_log", "webhook_id", "id"),
+)
+
+usage_counts = Table(
+    "usage_counts",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", Date, primary_key=True),  # engine time, UTC
+    Column("meter", Text, primary_key=True),
+    Column("writer", Integer, primary_key=True, autoincrement=False),
+    Column("quantity", BigInteger, nullable=False),
 )
 
 carrier_callbacks = Table(

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from engine.feed import frames, trunx
+from engine.feed.dialect import Encoded
 from engine.rules.events import CHANNELS, Event
 from tests.feed.conftest import AT, event, parse
 
@@ -39,7 +40,7 @@ def test_a_reset_repeats_little_of_what_was_asked_for() -> None:
 def test_the_trunx_envelope_has_the_shape_of_the_reference() -> None:
     payload = {"id": "msg_abc123", "from": "+14155559876", "to": "+14155551234", "status": "sent"}
     line = Event("sms.sent", AT, payload, "trk_1", "msg_abc123").encode().encode()
-    assert trunx.encode(123, 12345, line) == trunx.Encoded(
+    assert trunx.Trunx.encode(123, 12345, line) == Encoded(
         12345,
         "sms",
         b"event: sms.sent\nid: 12345\n"
@@ -57,8 +58,8 @@ def test_timestamps_are_milliseconds_in_utc(at: str) -> None:
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_every_channel_is_spoken(channel: str) -> None:
-    assert trunx.encode(1, 1, event(f"{channel}.happened").encode()).channel == channel
+    assert trunx.Trunx.encode(1, 1, event(f"{channel}.happened").encode()).name == channel
 
 
 def test_what_the_dialect_does_not_know_keeps_only_its_number() -> None:
-    assert trunx.encode(1, 9, event("prospect.held").encode()) == trunx.Encoded(9, "", b"")
+    assert trunx.Trunx.encode(1, 9, event("prospect.held").encode()) == Encoded(9, "", b"")

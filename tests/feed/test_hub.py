@@ -13,17 +13,18 @@ from engine.feed.chunks import Chunk
 from engine.feed.hub import Hub
 from engine.feed.log import EventLog
 from engine.feed.relay import Relay
+from engine.feed.trunx import Channels, Trunx
 from engine.store.database import connect
 from tests.feed.conftest import AwayRedis, Client, event, eventually, record, write
 
-SMS = frozenset({"sms"})
-BILLING = frozenset({"billing"})
+ALL, SMS = Channels(), Channels(frozenset({"sms"}))
+BILLING = Channels(frozenset({"billing"}))
 
 
 async def test_a_new_client_hears_what_happens_from_now_on(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     await record(db, redis, 1, [event(n=1)])
     client = Client()
-    await hub.subscribe(1, client, None, None)
+    await hub.subscribe(1, client, Trunx, ALL, None)
     await record(db, redis, 1, [event(n=2), event("voice.answered", n=3)])
     await client.until(3)
     assert [(name, seq, data["payload"]) for name, seq, data in client.events] == [
@@ -34,9 +35,9 @@ async def test_a_new_client_hears_what_happens_from_now_on(db: AsyncEngine, redi
 
 async def test_channels_and_accounts_are_kept_apart(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     sms, everything, other = Client(), Client(), Client()
-    await hub.subscribe(1, sms, SMS, None)
-    await hub.subscribe(1, everything, None, None)
-    await hub.subscribe(2, other, None, None)
+    await hub.subscribe(1, sms, Trunx, SMS, None)
+    await hub.subscribe(1, everything, Trunx, ALL, None)
+    await hub.subscribe(2, other, Trunx, ALL, None)
     await record(db, redis, 1, [event("voice.answered"), event("sms.sent"), event("did.released"), event("sms.failed")])
     await record(db, redis, 2, [event("voice.failed")])
     await asyncio.gather(sms.until(4), everything.until(4), other.until(1))
@@ -53,7 +54,7 @@ async def test_replay_is_what_follows_the_id(
     await record(db, redis, 1, [event(n=n) for n in range(5)])
     async with Hub(db, redis, memory_events=memory_events) as hub:
         client = Client()
-        await hub.subscribe(1, client, None, str(after))
+        await hub.subscribe(1, client, Trunx, ALL, str(after))
         assert client.ids == expected
         await record(db, redis, 1, [event()])
         await client.until(6)
@@ -72,7 +73,7 @@ async def test_a_long_replay_is_the_newest_that_match_and_says_so(
     async with Hub(db, redis, memory_events=memory_events, replay_limit=5) as hub:
         for after in range(21):
             client = Client()
-            subscription = await hub.subscribe(1, client, SMS, str(after))
+            subscription = await hub.subscribe(1, client, Trunx, SMS, str(after))
             matching = [seq for seq in range(after + 1, 21) if seq % 2 == 0]
             if len(matching) > 5:
                 [(name, seq, data), *_] = client.events
@@ -91,7 +92,7 @@ async def test_a_quiet_channel_is_found_far_back(
     await record(db, redis, 1, [event("billing.usage" if n in {4, 50} else "sms.sent") for n in range(1, 101)])
     async with Hub(db, redis, memory_events=10) as hub:
         client = Client()
-        await hub.subscribe(1, client, BILLING, "3")
+        await hub.subscribe(1, client, Trunx, BILLING, "3")
         assert client.ids == [4, 50]
 
 
@@ -107,7 +108,7 @@ async def test_what_retention_dropped_is_told_once_it_matters(
     async with Hub(db, redis, memory_events=memory_events) as hub:
         for after, expected in ((2, [6, 7, 8, 9, 10]), (6, [7, 8, 9, 10]), (8, [9, 10])):
             client = Client()
-            await hub.subscribe(1, client, None, str(after))
+            await hub.subscribe(1, client, Trunx, ALL, str(after))
             assert client.ids == expected
             truncated = [data for name, _, data in client.events if name == "replay.truncated"]
             assert truncated == ([{"requested": 2, "oldest": 7, "newest": 10}] if after == 2 else [])
@@ -119,7 +120,7 @@ async def test_an_id_that_was_never_given_is_answered_with_reset(
 ) -> None:
     await record(db, redis, 1, [event()] * 10)
     client = Client()
-    await hub.subscribe(1, client, None, asked)
+    await hub.subscribe(1, client, Trunx, ALL, asked)
     assert client.events == [("replay.reset", 10, {"requested": asked[:64], "newest": 10})]
     await record(db, redis, 1, [event()])
     await client.until(11)
@@ -128,10 +129,10 @@ async def test_an_id_that_was_never_given_is_answered_with_reset(
 
 async def test_an_id_that_another_process_gave_first_is_no_reset(db: AsyncEngine, redis: Redis) -> None:
     async with Hub(db, AwayRedis()) as behind:  # hears only by looking
-        await behind.subscribe(1, Client(), None, None)
+        await behind.subscribe(1, Client(), Trunx, ALL, None)
         await record(db, redis, 1, [event()] * 3)
         client = Client()
-        await behind.subscribe(1, client, None, "3")
+        await behind.subscribe(1, client, Trunx, ALL, "3")
         await record(db, redis, 1, [event()])
         await client.until(4)
         assert client.ids == [4]
@@ -139,7 +140,7 @@ async def test_an_id_that_another_process_gave_first_is_no_reset(db: AsyncEngine
 
 async def test_a_flush_in_the_middle_loses_nothing(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     client = Client()
-    await hub.subscribe(1, client, None, None)
+    await hub.subscribe(1, client, Trunx, ALL, None)
     relay = Relay(db, redis, keep=1000)
     for n in range(1, 61):
         await write(db, 1, [event(n=n)])
@@ -152,7 +153,7 @@ async def test_a_flush_in_the_middle_loses_nothing(db: AsyncEngine, redis: Redis
 
 async def test_the_last_event_arrives_though_redis_lost_it(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     client = Client()
-    await hub.subscribe(1, client, None, None)
+    await hub.subscribe(1, client, Trunx, ALL, None)
     await record(db, AwayRedis(), 1, [event()])
     await client.until(1)
 
@@ -160,7 +161,7 @@ async def test_the_last_event_arrives_though_redis_lost_it(db: AsyncEngine, redi
 async def test_without_redis_the_heads_are_watched(db: AsyncEngine) -> None:
     async with Hub(db, AwayRedis()) as hub:
         client = Client()
-        await hub.subscribe(1, client, None, None)
+        await hub.subscribe(1, client, Trunx, ALL, None)
         for _ in range(3):
             await record(db, AwayRedis(), 1, [event(), event()])
         await client.until(6)
@@ -174,7 +175,7 @@ async def test_an_account_that_joins_a_running_reader_is_heard_at_once(
     monkeypatch.setattr(tails, "BLOCK_S", 3600.0)
     for account_id in (1, 2, 3):
         client = Client()
-        await hub.subscribe(account_id, client, None, None)
+        await hub.subscribe(account_id, client, Trunx, ALL, None)
         await record(db, redis, account_id, [event()])
         await client.until(1)
 
@@ -190,7 +191,7 @@ async def test_another_history_of_the_database_resets_the_clients(own_database_u
 async def see_another_history(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     await record(db, redis, 1, [event(n=n) for n in range(10)])
     client = Client()
-    await hub.subscribe(1, client, None, "8")
+    await hub.subscribe(1, client, Trunx, ALL, "8")
     old = (await EventLog(db).heads([1])).epoch
     async with db.begin() as conn:
         await conn.execute(text("alter table events rename to events_old"))
@@ -208,8 +209,8 @@ async def test_a_reader_that_falls_behind_catches_up(db: AsyncEngine, redis: Red
     """It stalls while far more arrives than memory and its buffer hold, then reads on."""
     async with Hub(db, redis, memory_events=50, slow_reader_bytes=2_000) as hub:
         slow, healthy = Client(stalled=True), Client()
-        await hub.subscribe(1, slow, None, None)
-        await hub.subscribe(1, healthy, None, None)
+        await hub.subscribe(1, slow, Trunx, ALL, None)
+        await hub.subscribe(1, healthy, Trunx, ALL, None)
         for _ in range(20):
             await record(db, redis, 1, [event(text="x" * 100)] * 50)
         await healthy.until(1000)
@@ -222,8 +223,8 @@ async def test_a_reader_that_falls_behind_catches_up(db: AsyncEngine, redis: Red
 async def test_a_reader_that_does_not_drain_is_cut(db: AsyncEngine, redis: Redis) -> None:
     async with Hub(db, redis, slow_reader_bytes=1_000, stall_s=0.05) as hub:
         dead, healthy = Client(stalled=True), Client()
-        await hub.subscribe(1, dead, None, None)
-        await hub.subscribe(1, healthy, None, None)
+        await hub.subscribe(1, dead, Trunx, ALL, None)
+        await hub.subscribe(1, healthy, Trunx, ALL, None)
         await record(db, redis, 1, [event(text="x" * 100)] * 50)
         await eventually(lambda: not dead.is_open)
         await record(db, redis, 1, [event()])
@@ -234,12 +235,12 @@ async def test_a_reader_that_does_not_drain_is_cut(db: AsyncEngine, redis: Redis
 async def test_a_reader_too_far_behind_is_cut(db: AsyncEngine, redis: Redis) -> None:
     async with Hub(db, redis, memory_events=10, replay_limit=10, max_behind=100, slow_reader_bytes=1_000) as hub:
         slow = Client(stalled=True)
-        await hub.subscribe(1, slow, None, None)
+        await hub.subscribe(1, slow, Trunx, ALL, None)
         await record(db, redis, 1, [event(text="x" * 100)] * 20)
         await slow.until(20)
         await record(db, redis, 1, [event(text="x" * 100)] * 300)
         watcher = Client()
-        await hub.subscribe(1, watcher, None, "319")
+        await hub.subscribe(1, watcher, Trunx, ALL, "319")
         await watcher.until(320)
         slow.move()
         await eventually(lambda: not slow.is_open)
@@ -249,7 +250,7 @@ async def test_a_reader_too_far_behind_is_cut(db: AsyncEngine, redis: Redis) -> 
 async def test_heartbeats_reach_everyone_between_frames(db: AsyncEngine, redis: Redis) -> None:
     async with Hub(db, redis, heartbeat_s=0.02) as hub:
         client = Client()
-        await hub.subscribe(1, client, None, None)
+        await hub.subscribe(1, client, Trunx, ALL, None)
         await eventually(lambda: client.data.startswith(b": heartbeat\n: heartbeat\n"))
         await record(db, redis, 1, [event()])
         await client.until(1)
@@ -258,13 +259,13 @@ async def test_heartbeats_reach_everyone_between_frames(db: AsyncEngine, redis: 
 async def test_the_end_of_the_hub_cuts_its_clients(db: AsyncEngine, redis: Redis) -> None:
     client = Client()
     async with Hub(db, redis) as hub:
-        await hub.subscribe(1, client, None, None)
+        await hub.subscribe(1, client, Trunx, ALL, None)
     assert not client.is_open
 
 
 async def test_a_broken_event_is_dropped_and_the_next_arrives(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     client = Client()
-    await hub.subscribe(1, client, None, None)
+    await hub.subscribe(1, client, Trunx, ALL, None)
     await record(db, redis, 1, ['{"no":"type"}', "[]", '{"type":"sms.sent","at":"never","payload":{}}', event()])
     await client.until(4)
     assert client.ids == [4]
@@ -273,7 +274,7 @@ async def test_a_broken_event_is_dropped_and_the_next_arrives(db: AsyncEngine, r
 async def test_repeats_and_holes_from_redis_change_nothing(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     """A stale relay, or a flush between two chunks."""
     client = Client()
-    await hub.subscribe(1, client, None, None)
+    await hub.subscribe(1, client, Trunx, ALL, None)
     await record(db, AwayRedis(), 1, [event(n=n) for n in range(1, 10)])
     epoch = (await EventLog(db).heads([1])).epoch
     await chunks.add(redis, epoch, [Chunk(1, 6, 7, f"{event(n=6)}\n{event(n=7)}".encode())], 100)
@@ -310,7 +311,7 @@ async def test_resumes_under_load_have_no_gap_and_no_repeat(db: AsyncEngine, red
     async def resume(hub: Hub, n: int) -> tuple[Numbers, int, int]:
         head = (await EventLog(db).heads([1])).newest[1]
         client, after, every = Numbers(), max(0, head - (n * 37) % 400), 1 + n % 2
-        await hub.subscribe(1, client, SMS if every == 2 else None, str(after))
+        await hub.subscribe(1, client, Trunx, SMS if every == 2 else ALL, str(after))
         return client, after, every
 
     async with Hub(db, redis, memory_events=memory_events) as hub:
