@@ -69,7 +69,7 @@ class EventLog:
     async def matching(
         self, account_id: int, after: int, upto: int, types: Iterable[str] | None, limit: int
     ) -> list[tuple[int, bytes]]:
-        """The newest `limit` events in `after < number ≤ upto` whose type is like one of `types` (None: all), ascending."""
+        """The newest `limit` events in `after < number ≤ upto`, ascending; their type is like one of `types`."""
         found: list[tuple[int, bytes]] = []
         wanted = None if types is None else sorted(types)
         while upto > after and len(found) < limit:

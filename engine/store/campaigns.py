@@ -37,8 +37,8 @@ _INSERT = text(f"""
     insert into campaigns (id, account_id, is_direct, is_system, is_live, name, channel, status, carrier, mode,
                            caller_ids, caller_id_strategy, schedule, calls_per_second, created_at)
     values (:id, :account_id, :is_direct, :is_system, :is_live, :name, :channel, :status, :carrier,
-            cast(:mode as jsonb), cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb), cast(:schedule as jsonb),
-            :calls_per_second, :now)
+            cast(:mode as jsonb), cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb),
+            cast(:schedule as jsonb), :calls_per_second, :now)
     on conflict (account_id, channel, is_live, is_system) where is_direct do nothing
     returning {_COLUMNS}
 """)
