@@ -19,6 +19,7 @@ DEV_NUMBERS = ("+14155559876", "+14155559999", "+17145551000", "+19495551000")
 # 11:00 in Los Angeles is 14:00 in New York and 8:00 or 9:00 in Honolulu: legal everywhere, and four hours still to go.
 _ZONE = "America/Los_Angeles"
 _OPENS, _CLOSES = 11, 15
+_CLOSES_AT_SPEED = 12  # sped up, an hour is a minute or less: what begins then must still have most of the day
 _SATURDAY = 5
 
 
@@ -61,15 +62,15 @@ async def set_legal_hour(engine: AsyncEngine, speed: float = 1.0) -> Clock:
     """Moves engine time forward to a legal hour, never back: what was sent must stay past. Returns the saved clock."""
     async with engine.connect() as conn:
         moment = max((await clock.read(conn)).now(), real_now())
-    legal = starting_at(next_legal_hour(moment), speed)
+    legal = starting_at(next_legal_hour(moment, _CLOSES if speed == 1 else _CLOSES_AT_SPEED), speed)
     await clock.save(engine, legal)
     return legal
 
 
-def next_legal_hour(moment: datetime) -> datetime:
-    """`moment` itself on a weekday from 11:00 to 15:00 in Los Angeles, else the next weekday's 11:00 there."""
+def next_legal_hour(moment: datetime, closes: int = _CLOSES) -> datetime:
+    """`moment` itself on a weekday from 11:00 to `closes` in Los Angeles, else the next weekday's 11:00 there."""
     local = moment.astimezone(zone(_ZONE))
-    if local.weekday() < _SATURDAY and _OPENS <= local.hour < _CLOSES:
+    if local.weekday() < _SATURDAY and _OPENS <= local.hour < closes:
         return moment
     opening = local.replace(hour=_OPENS, minute=0, second=0, microsecond=0)
     while opening <= local or opening.weekday() >= _SATURDAY:

@@ -67,12 +67,13 @@ async def test_a_carrier_at_its_worst_changes_nothing(stack: Stack) -> None:
         "ringTimeout": 15,  # a lost report is asked for after ring or call are over and some grace
         "maxDuration": 10,
     }
+    text_mode = {"message": "Hello.", "max_retries": 1, "retry_delay": "2m"}  # the default, 4h, would end the legal day
     before = len(stack.creates())
     await stack.set_faults(**FAULTS)
     try:
         async with stack.api() as api:
             calls = await create(api, phones(500, first=2000), voice_mode)
-            texts = await create(api, phones(40, first=2500), {"message": "Hello.", "max_retries": 1}, "sms")
+            texts = await create(api, phones(40, first=2500), text_mode, "sms")
             called = await until_completed(api, calls)
             texted = await until_completed(api, texts)
     finally:
