@@ -48,6 +48,11 @@ class CarillonBroker(RedisBroker):
         if wrong := [type(m).__name__ for m in self.middleware if isinstance(m, FORBIDDEN)]:
             raise Misconfigured(f"the batched queues cannot run with {', '.join(wrong)}: remove it from the middleware")
 
+    def close(self) -> None:
+        """Dramatiq leaves the connections of a client that it was given to the garbage collector."""
+        super().close()
+        self.client.close()
+
     def declare_queue(self, queue_name: str) -> None:
         if queue_name in BATCHED:
             # Without the delayed twin: nothing may be scheduled outside PostgreSQL.

@@ -119,6 +119,7 @@ class WorkerProcess:
             for queue, ids in by_queue(unbegun).items():
                 self.broker.consumers[queue].hand_back(ids)
             self.worker.stop()
+            self.broker.close()
         except (RedisError, ConnectionClosed) as error:
             # Hints are only hints: those that could not be handed back are enqueued again by the coordinator.
             log.warning("worker.left_without_redis", error=str(error))

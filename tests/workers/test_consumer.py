@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import dramatiq
 import pytest
@@ -22,10 +23,10 @@ HINT = [1, 2, 3, 1, "+12125550100", 4, "+12135550100"]
 
 
 @pytest.fixture
-def broker(servers: Servers, queue_redis: Redis) -> CarillonBroker:
-    broker = CarillonBroker(servers.redis_queue_url, middleware=[CurrentMessage()])
-    broker.declare_queue(Queue.DIAL)
-    return broker
+def broker(servers: Servers, queue_redis: Redis) -> Iterator[CarillonBroker]:
+    with closing(CarillonBroker(servers.redis_queue_url, middleware=[CurrentMessage()])) as broker:
+        broker.declare_queue(Queue.DIAL)
+        yield broker
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ async def test_dramatiq_reads_what_we_enqueue(servers: Servers, queue_redis: Red
         assert both.acquire(timeout=5)
     finally:
         worker.stop()
+        stock.client.close()
     assert seen == [tuple(HINT), tuple(HINT)]
 
 
@@ -122,9 +124,9 @@ async def test_what_is_handed_back_is_read_by_another_worker(
     await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT])
     consumer = consume(broker)
     consumer.requeue(take(consumer, 1))
-    other = CarillonBroker(servers.redis_queue_url, middleware=[])
-    other.declare_queue(Queue.DIAL)
-    assert len(take(consume(other), 1)) == 1
+    with closing(CarillonBroker(servers.redis_queue_url, middleware=[])) as other:
+        other.declare_queue(Queue.DIAL)
+        assert len(take(consume(other), 1)) == 1
 
 
 async def test_a_message_whose_body_is_gone_is_passed_over(
