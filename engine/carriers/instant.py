@@ -20,6 +20,7 @@ from engine.carriers.port import (
     EndReason,
     EventKind,
     HttpReply,
+    Inbound,
     Lookup,
     LookupState,
     Outcome,
@@ -67,7 +68,7 @@ class Instant:
         """Nothing outlives the process, and what it accepted it answered in the same breath."""
         return Lookup(LookupState.ABSENT)
 
-    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent, ...]:
+    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent | Inbound, ...]:
         raise BadCallback("the instant carrier sends no callbacks")
 
     def reply(self, request: CallbackRequest, plan: Command | None) -> HttpReply:

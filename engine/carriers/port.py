@@ -17,6 +17,7 @@ from engine.rules.telephony import (
     AgentKind,
     AgentTarget,
     Amd,
+    CallStage,
     CarrierError,
     CarrierEvent,
     Channel,
@@ -25,6 +26,10 @@ from engine.rules.telephony import (
     EndReason,
     EventKind,
     Fault,
+    Inbound,
+    InboundCall,
+    InboundMessage,
+    Media,
 )
 
 __all__ = [
@@ -35,6 +40,7 @@ __all__ = [
     "BadCallback",
     "BadSignature",
     "CallRef",
+    "CallStage",
     "CallbackRequest",
     "Capabilities",
     "Carrier",
@@ -47,8 +53,12 @@ __all__ = [
     "EventKind",
     "Fault",
     "HttpReply",
+    "Inbound",
+    "InboundCall",
+    "InboundMessage",
     "Lookup",
     "LookupState",
+    "Media",
     "Outcome",
     "PlaceCall",
     "Receipt",
@@ -193,15 +203,19 @@ class Carrier(Protocol):
     async def send_message(self, message: SendMessage, ticket: Ticket) -> Receipt: ...
     async def command(self, call: CallRef, command: Command) -> Ack: ...
     async def lookup(self, ref: str, channel: Channel) -> Lookup: ...
-    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent, ...]:
+    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent | Inbound, ...]:
         """Verifies and parses one callback; pure. `now_s` is real epoch time, for the signature's tolerance.
 
-        Raises BadSignature or BadCallback.
+        A callback is about our own attempts (`CarrierEvent`) or about what people send to us (`Inbound`). Raises
+        BadSignature or BadCallback.
         """
         ...
 
     def reply(self, request: CallbackRequest, plan: Command | None) -> HttpReply:
-        """What to answer the callback with: a rendered document for document carriers, an empty 200 for the others."""
+        """What to answer the callback with: a rendered document for document carriers, an empty 200 for the others.
+
+        A plan for a call that came in is what its caller hears; a command carrier has no place for it here.
+        """
         ...
 
     async def close(self) -> None: ...

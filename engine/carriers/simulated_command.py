@@ -22,6 +22,7 @@ from engine.carriers.port import (
     BadSignature,
     CallbackRequest,
     CallRef,
+    CallStage,
     Capabilities,
     CarrierError,
     CarrierEvent,
@@ -32,8 +33,12 @@ from engine.carriers.port import (
     EventKind,
     Fault,
     HttpReply,
+    Inbound,
+    InboundCall,
+    InboundMessage,
     Lookup,
     LookupState,
+    Media,
     Outcome,
     PlaceCall,
     Receipt,
@@ -90,6 +95,11 @@ _FAULTS = {  # code → (fault, retryable)
     "40002": (Fault.BLOCKED, False),
     "40004": (Fault.TRANSIENT, True),
     "40300": (Fault.OPTED_OUT, False),
+}
+_STAGES = {  # of a call that comes in
+    "call.initiated": CallStage.STARTED,
+    "call.answered": CallStage.ANSWERED,
+    "call.hangup": CallStage.ENDED,
 }
 _GONE = "90018"  # the call has ended: there is nothing left to command
 _ACTIONS = {
@@ -171,7 +181,7 @@ class SimulatedCommand:
         except _UNREADABLE:
             return Lookup(LookupState.STILL_UNKNOWN)
 
-    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent, ...]:
+    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent | Inbound, ...]:
         timestamp = request.headers.get(TIMESTAMP_HEADER, "")
         expected = signature(self._signing_secret, timestamp, request.body)
         if not hmac.compare_digest(expected.encode(), request.headers.get(SIGNATURE_HEADER, "").encode()):
@@ -179,7 +189,7 @@ class SimulatedCommand:
         if not timestamp.isdecimal() or abs(now_s - int(timestamp)) > TOLERANCE_S:
             raise BadSignature("the signature is too old")
         try:
-            return (_event(orjson.loads(request.body)),)
+            return (_read(orjson.loads(request.body)),)
         except _UNREADABLE as error:
             raise BadCallback(f"unreadable callback: {error!r}") from error
 
@@ -230,6 +240,42 @@ def _error(answer: Answer) -> tuple[str, str]:
     errors = answer.json().get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
     return str(first.get("code", "")), str(first.get("title", "")) or answer.text
+
+
+def _read(envelope: Any) -> CarrierEvent | Inbound:
+    data = envelope["data"]
+    if data["event_type"] == "message.received":
+        return _message(envelope, data, data["payload"])
+    if data["event_type"] in _STAGES and data["payload"].get("direction") == "incoming":
+        return _incoming_call(envelope, data, data["payload"])
+    return _event(envelope)
+
+
+def _message(envelope: Any, data: Any, payload: Any) -> InboundMessage:
+    return InboundMessage(
+        key=str(data["id"]),
+        carrier_id=str(payload["id"]),
+        from_=str(payload["from"]["phone_number"]),
+        to=str(payload["to"][0]["phone_number"]),
+        text=str(payload["text"]),
+        occurred_at=datetime.fromisoformat(data["occurred_at"]),
+        media=tuple(Media(str(each["url"]), str(each["content_type"])) for each in payload.get("media", ())),
+        raw=envelope,
+    )
+
+
+def _incoming_call(envelope: Any, data: Any, payload: Any) -> InboundCall:
+    stage = _STAGES[data["event_type"]]
+    return InboundCall(
+        key=str(data["id"]),
+        carrier_id=str(payload["call_control_id"]),
+        from_=str(payload["from"]),
+        to=str(payload["to"]),
+        stage=stage,
+        occurred_at=datetime.fromisoformat(data["occurred_at"]),
+        duration_s=int(payload["duration_secs"]) if stage is CallStage.ENDED else None,
+        raw=envelope,
+    )
 
 
 def _event(envelope: Any) -> CarrierEvent:

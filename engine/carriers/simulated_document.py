@@ -22,6 +22,7 @@ from engine.carriers.port import (
     BadSignature,
     CallbackRequest,
     CallRef,
+    CallStage,
     Capabilities,
     CarrierError,
     CarrierEvent,
@@ -32,8 +33,12 @@ from engine.carriers.port import (
     EventKind,
     Fault,
     HttpReply,
+    Inbound,
+    InboundCall,
+    InboundMessage,
     Lookup,
     LookupState,
+    Media,
     Outcome,
     PlaceCall,
     Receipt,
@@ -91,12 +96,18 @@ _FAULTS = {  # code → (fault, retryable)
     "30007": (Fault.BLOCKED, False),
     "30008": (Fault.TRANSIENT, True),
 }
+_STAGES = {  # CallStatus of a call that comes in
+    "ringing": CallStage.STARTED,
+    "in-progress": CallStage.ANSWERED,
+    "completed": CallStage.ENDED,
+}
 _GONE = "21220"  # the call has ended: there is nothing left to command
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)  # what a body of the wrong form raises
 
 TOLERANCE_S = 300
 SIGNATURE_HEADER = "x-sim-signature"
 XML = "text/xml; charset=utf-8"
+_XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 _KEEP_LINE = '<Pause length="60"/>'  # longer than any verdict or greeting; the engine's own deadlines are shorter
 
 
@@ -174,7 +185,7 @@ class SimulatedDocument:
         except (*_UNREADABLE, IndexError):
             return Lookup(LookupState.STILL_UNKNOWN)
 
-    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent, ...]:
+    def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent | Inbound, ...]:
         form = _form(request)
         expected = signature(self._signing_secret, request.url, form)
         if not hmac.compare_digest(expected.encode(), request.headers.get(SIGNATURE_HEADER, "").encode()):
@@ -183,12 +194,17 @@ class SimulatedDocument:
         if not signed_at.isdecimal() or abs(now_s - int(signed_at)) > TOLERANCE_S:
             raise BadSignature("the signature is too old")
         try:
-            return (_event(form, parse_qs(urlsplit(request.url).query)["att"][0]),)
+            return (_read(form, request.url),)
         except _UNREADABLE as error:
             raise BadCallback(f"unreadable callback: {error!r}") from error
 
     def reply(self, request: CallbackRequest, plan: Command | None) -> HttpReply:
-        """The plan as a document. An empty answer changes nothing, except at `answered`, where it would hang up."""
+        """The plan as a document. An empty answer changes nothing, except at `answered`, where it would hang up.
+
+        A text is answered with an empty document: with none at all, the carrier would report an error to its customer.
+        """
+        if _is_message(_form(request)):
+            return HttpReply(200, _document(None).encode(), XML)
         if plan is None or (plan.kind is CommandKind.WAIT and _form(request).get("CallbackEvent") != "answered"):
             return HttpReply(200, content_type=XML)
         return HttpReply(200, _document(plan).encode(), XML)
@@ -213,7 +229,9 @@ def _with_ref(callback_url: str, ref: str) -> str:
     return f"{callback_url}{'&' if '?' in callback_url else '?'}att={quote(ref, safe='')}"
 
 
-def _document(command: Command) -> str:
+def _document(command: Command | None) -> str:
+    if command is None:
+        return f"{_XML_HEAD}<Response/>"
     match command.kind:
         case CommandKind.HANDOFF if command.agent is not None:
             verbs = _agent(command.agent)
@@ -224,7 +242,7 @@ def _document(command: Command) -> str:
             verbs = "<Hangup/>"
         case _:
             verbs = _KEEP_LINE
-    return f'<?xml version="1.0" encoding="UTF-8"?><Response>{verbs}</Response>'
+    return f"{_XML_HEAD}<Response>{verbs}</Response>"
 
 
 def _say(text: str) -> str:
@@ -257,6 +275,46 @@ def _form(request: CallbackRequest) -> dict[str, str]:
 def _error(answer: Answer) -> tuple[str, str]:
     body = answer.json()
     return str(body.get("code", "")), str(body.get("message", "")) or answer.text
+
+
+def _is_message(form: Mapping[str, str]) -> bool:
+    return form.get("SmsStatus") == "received"
+
+
+def _read(form: Mapping[str, str], url: str) -> CarrierEvent | Inbound:
+    if _is_message(form):
+        return _message(form)
+    if form.get("Direction") == "inbound":
+        return _incoming_call(form)
+    return _event(form, parse_qs(urlsplit(url).query)["att"][0])
+
+
+def _message(form: Mapping[str, str]) -> InboundMessage:
+    sid = form["MessageSid"]
+    return InboundMessage(
+        key=f"{sid}:received",
+        carrier_id=sid,
+        from_=form["From"],
+        to=form["To"],
+        text=form["Body"],
+        occurred_at=datetime.fromisoformat(form["Timestamp"]),
+        media=tuple(Media(form[f"MediaUrl{n}"], form[f"MediaContentType{n}"]) for n in range(int(form["NumMedia"]))),
+        raw=dict(form),
+    )
+
+
+def _incoming_call(form: Mapping[str, str]) -> InboundCall:
+    stage = _STAGES[form["CallStatus"]]
+    return InboundCall(
+        key=f"{form['CallSid']}:{stage}",
+        carrier_id=form["CallSid"],
+        from_=form["From"],
+        to=form["To"],
+        stage=stage,
+        occurred_at=datetime.fromisoformat(form["Timestamp"]),
+        duration_s=int(form["CallDuration"]) if stage is CallStage.ENDED else None,
+        raw=dict(form),
+    )
 
 
 def _event(form: Mapping[str, str], ref: str) -> CarrierEvent:

@@ -129,3 +129,48 @@ class CarrierEvent:
     duration_s: int | None = None  # talk time, on CALL_ENDED
     digit: str = ""
     raw: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A picture, recording or file of an MMS, where the carrier keeps it."""
+
+    url: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """A text that a person sent to one of our numbers. `key` dedupes the report, `carrier_id` the message."""
+
+    key: str
+    carrier_id: str
+    from_: str  # as the carrier writes it: E.164, but also a short code or a name
+    to: str
+    text: str
+    occurred_at: datetime  # the carrier's own time
+    media: tuple[Media, ...] = ()
+    raw: Mapping[str, object] = field(default_factory=dict)
+
+
+class CallStage(StrEnum):
+    STARTED = "started"
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class InboundCall:
+    """One stage of a call that a person makes to one of our numbers."""
+
+    key: str
+    carrier_id: str
+    from_: str
+    to: str
+    stage: CallStage
+    occurred_at: datetime
+    duration_s: int | None = None  # talk time, on ENDED
+    raw: Mapping[str, object] = field(default_factory=dict)
+
+
+Inbound = InboundMessage | InboundCall

@@ -24,6 +24,7 @@ from engine.carriers.port import (
     CarrierEvent,
     Command,
     EventKind,
+    Inbound,
     PlaceCall,
     Receipt,
     SendMessage,
@@ -51,7 +52,7 @@ def number(last_two: str) -> str:
     return f"+141555501{last_two}"
 
 
-Plan = Callable[[CarrierEvent], Command | None]
+Plan = Callable[[CarrierEvent | Inbound], Command | None]
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Stage:
     plan: Plan = lambda _event: None
     callback_url: str = ""
     events: list[CarrierEvent] = field(default_factory=list)
+    inbound: list[Inbound] = field(default_factory=list)
     requests: list[CallbackRequest] = field(default_factory=list)
     answer_status: int = 200
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -86,6 +88,21 @@ class Stage:
         if isinstance(request, PlaceCall):
             return await self.carrier.place_call(request, fresh_ticket())
         return await self.carrier.send_message(request, fresh_ticket())
+
+    async def comes_in(self, **changes: object) -> str:
+        """A person texts (or, with `channel`, calls) us: the control API is told; answers the carrier's id."""
+        body = {
+            "shape": self.carrier.name.removeprefix("simulated-"),
+            "url": self.callback_url,
+            "from": number("77"),
+            "to": SENDER,
+        }
+        async with (
+            aiohttp.ClientSession(self.network.base_url) as session,
+            session.post("/control/inbound", json=body | changes) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            return str((await answer.json())["id"])
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S), self.changed:
@@ -126,10 +143,13 @@ class Stage:
             return web.Response(status=self.answer_status)
         (event,) = self.carrier.read(callback, time.time())
         plan = self.plan(event)
-        if plan is not None and self.carrier.caps.shape is Shape.COMMAND:
+        if plan is not None and self.carrier.caps.shape is Shape.COMMAND and isinstance(event, CarrierEvent):
             await self.carrier.command(CallRef(event.ref, event.carrier_id), plan)
         async with self.changed:
-            self.events.append(event)
+            if isinstance(event, CarrierEvent):
+                self.events.append(event)
+            else:
+                self.inbound.append(event)
             self.changed.notify_all()
         reply = self.carrier.reply(callback, plan)
         return web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type})

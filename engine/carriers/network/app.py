@@ -13,9 +13,12 @@ from engine.carriers.network.config import Config
 from engine.carriers.network.control import Control
 from engine.carriers.network.document_shape import DocumentShape, DocumentWire
 from engine.carriers.network.exchange import Exchange
+from engine.carriers.network.inbound import InboundControl
 from engine.carriers.network.journal import Journal
+from engine.carriers.network.line import Wire
 
 _CALLBACK_CONNECTIONS = 128
+_LARGEST_REQUEST = 64 * 1024 * 1024  # the files of an MMS, in base64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,11 @@ async def running(config: Config, log_path: Path, host: str = "127.0.0.1", port:
     connector = aiohttp.TCPConnector(limit=_CALLBACK_CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         exchange = Exchange(config, journal, session)
-        exchange.restore({"command": CommandWire(), "document": DocumentWire()})
-        app = web.Application()
-        for part in (CommandShape(exchange), DocumentShape(exchange), Control(exchange)):
+        wires: dict[str, Wire] = {"command": CommandWire(), "document": DocumentWire()}
+        exchange.restore(wires)
+        app = web.Application(client_max_size=_LARGEST_REQUEST)
+        control = InboundControl(exchange.inbound, config, wires)
+        for part in (CommandShape(exchange), DocumentShape(exchange), Control(exchange), control):
             app.add_routes(part.routes())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()

@@ -13,7 +13,7 @@ from engine.carriers.network import behaviour
 from engine.carriers.network.call import Call
 from engine.carriers.network.config import Account
 from engine.carriers.network.exchange import Exchange, Refusal
-from engine.carriers.network.line import Connect, Hangup, Line, Order, Play, Report, Say, Verb
+from engine.carriers.network.line import Connect, Hangup, Incoming, Line, Order, Play, Report, Say, Verb
 from engine.carriers.port import AgentKind, Channel
 from engine.carriers.simulated_command import SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
 
@@ -40,6 +40,12 @@ _VERDICTS = {
     "silence": "silence",
     "screening": "screening",
 }
+_INCOMING = {
+    "received": "message.received",
+    "started": "call.initiated",
+    "answered": "call.answered",
+    "ended": "call.hangup",
+}
 _SMS_CODES = {"landline": "40001", "transient": "40004", "opted_out": "40300"}
 _REFUSALS = {
     "rate_limited": (429, "10011", "Too many requests"),
@@ -51,11 +57,13 @@ class CommandWire:
     name = "command"
 
     def envelope(self, line: Line, report: Report) -> Mapping[str, Any]:
-        event_type = _EVENT_TYPES[report.kind]
+        if isinstance(line.order, Incoming):
+            event_type, payload = _INCOMING[report.kind], _incoming(line, line.order, report)
+        else:
+            event_type, payload = _EVENT_TYPES[report.kind], {**_identity(line), **_facts(report)}
         if report.kind == "amd" and report.detail in ("beep", "no_beep"):
             event_type = "call.machine.greeting.ended"
         occurred_at = datetime.fromtimestamp(report.at, UTC).isoformat()
-        payload = {**_identity(line), **_facts(report)}
         data = {"record_type": "event", "event_type": event_type, "id": f"{line.id}-{report.seq}"}
         return {"data": {**data, "occurred_at": occurred_at, "payload": payload}}
 
@@ -148,6 +156,21 @@ def _identity(line: Line) -> dict[str, str]:
     client_state = base64.b64encode(order.ref.encode()).decode()
     key = "call_control_id" if order.channel is Channel.VOICE else "id"
     return {key: line.id, "client_state": client_state, "from": order.from_, "to": order.to}
+
+
+def _incoming(line: Line, order: Incoming, report: Report) -> dict[str, object]:
+    if order.channel is Channel.VOICE:
+        call = {"call_control_id": line.id, "direction": "incoming", "from": order.from_, "to": order.to}
+        ended = {"hangup_cause": report.detail, "duration_secs": report.duration_s}
+        return {**call, **(ended if report.kind == "ended" else {})}
+    return {
+        "id": line.id,
+        "direction": "inbound",
+        "from": {"phone_number": order.from_},
+        "to": [{"phone_number": order.to}],
+        "text": order.text,
+        "media": [{"url": each.url, "content_type": each.content_type} for each in order.media],
+    }
 
 
 def _facts(report: Report) -> dict[str, object]:

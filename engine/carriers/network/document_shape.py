@@ -15,7 +15,7 @@ from engine.carriers.network import behaviour
 from engine.carriers.network.call import Call
 from engine.carriers.network.config import Account
 from engine.carriers.network.exchange import Exchange, Refusal
-from engine.carriers.network.line import Connect, Hangup, Line, Order, Pause, Play, Report, Say, Verb
+from engine.carriers.network.line import Connect, Hangup, Incoming, Line, Order, Pause, Play, Report, Say, Verb
 from engine.carriers.port import AgentKind, Channel
 from engine.carriers.simulated_document import SIGNATURE_HEADER, signature
 
@@ -47,6 +47,7 @@ _VERDICTS = {
     "silence": "silence",
     "screening": "screening",
 }
+_INCOMING = {"started": "ringing", "answered": "in-progress", "ended": "completed"}  # kind → CallStatus
 _SMS_CODES = {"landline": "30006", "transient": "30008", "opted_out": "21610"}
 _REFUSALS = {
     "rate_limited": (429, "20429", "Too Many Requests"),
@@ -74,7 +75,7 @@ class DocumentWire:
             "To": order.to,
             "SequenceNumber": str(report.seq),
             "Timestamp": datetime.fromtimestamp(report.at, UTC).isoformat(),
-            **(_call_facts(report) if is_call else _message_facts(report)),
+            **_facts(order, report),
         }
 
     def callback(self, line: Line, report: Report, now_s: float) -> tuple[Mapping[str, str], bytes]:
@@ -194,6 +195,22 @@ def _verb(element: ET.Element) -> Verb:
             params = {each.get("name", ""): each.get("value", "") for each in target.iter("Parameter")}
             return Connect(kind, target.get(attribute, "") if attribute else target.text or "", params)
     raise ValueError(f"unknown verb <{element.tag}>")
+
+
+def _facts(order: Order, report: Report) -> dict[str, str]:
+    if isinstance(order, Incoming):
+        return _incoming(order, report)
+    return _call_facts(report) if order.channel is Channel.VOICE else _message_facts(report)
+
+
+def _incoming(order: Incoming, report: Report) -> dict[str, str]:
+    if order.channel is Channel.VOICE:
+        ended = {"CallDuration": str(report.duration_s)} if report.kind == "ended" else {}
+        return {"Direction": "inbound", "CallStatus": _INCOMING[report.kind], **ended}
+    media: dict[str, str] = {}
+    for number, each in enumerate(order.media):
+        media |= {f"MediaUrl{number}": each.url, f"MediaContentType{number}": each.content_type}
+    return {"SmsStatus": "received", "Body": order.text, "NumMedia": str(len(order.media)), **media}
 
 
 def _call_facts(report: Report) -> dict[str, str]:

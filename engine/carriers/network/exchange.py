@@ -16,6 +16,7 @@ from engine.carriers.network import behaviour
 from engine.carriers.network.call import Call, Floor
 from engine.carriers.network.callbacks import Callbacks
 from engine.carriers.network.config import Account, Config, Faults
+from engine.carriers.network.inbound import Inbound, IncomingCall
 from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Line, Order, Report, Wire
 from engine.carriers.network.pulse import Pulse
@@ -41,6 +42,7 @@ class Exchange:
     def __init__(self, config: Config, journal: Journal, session: aiohttp.ClientSession) -> None:
         self.config, self.journal = config, journal
         self.callbacks = Callbacks(config, session, journal, self._obey)
+        self.inbound = Inbound(config, journal, self.callbacks.send)
         self.counts: Counter[str] = Counter()
         self._pulse = Pulse()
         self._floor = Floor(config, journal, session, self.callbacks.send)
@@ -90,6 +92,7 @@ class Exchange:
         for line in self._lines.values():
             if isinstance(line, Call):
                 line.abandon()
+        self.inbound.close()
         self._pulse.stop()
         await self.callbacks.close()
 
@@ -193,6 +196,9 @@ class Exchange:
 
     def _obey(self, line: Line, report: Report, body: bytes) -> None:
         """The answer to `answered` or to a verdict is what to do next, once per report (a repeat is a repeat)."""
+        if isinstance(line, IncomingCall):
+            self.inbound.obey(line, report, body)
+            return
         if not isinstance(line, Call) or report.kind not in ("answered", "amd"):
             return
         command = f"report:{report.seq}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.carriers.network.config import Account
-from engine.carriers.port import AgentKind, Channel
+from engine.carriers.port import AgentKind, Channel, Media
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,19 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Incoming(Order):
+    """A text or call that a person begins. Its `ref` is its id at the carrier: the engine has given it no name yet."""
+
+    media: tuple[Media, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One thing that happened, in the network's own words; each shape has its vocabulary for it.
 
     kinds of a call: ringing, answered, amd, greeting_ended, agent_bridged, agent_failed, playback_ended, hangup;
-    of a text: sent, delivered, failed. `detail` is the verdict, reason, cause or status.
+    of a text: sent, delivered, failed; of one that comes in: received; of a call that comes in: started, answered,
+    ended. `detail` is the verdict, reason, cause or status.
     """
 
     kind: str
@@ -40,7 +48,7 @@ class Report:
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """One accepted create. `reports` is its history, also what a look-up answers."""
+    """One accepted create, or what came in. `reports` is its history, also what a look-up answers."""
 
     wire: "Wire"
     account: Account
