@@ -1,7 +1,8 @@
 """Where carriers report: verified, committed to the inbox, answered; settled by the workers.
 
 A document carrier waits for instructions in the answer, so its reports are settled before it is answered. A repeat
-finds the report settled and gets the same plan again.
+finds the report settled and gets the same plan again. What people send to us is acted on before it is answered: an
+opt-out holds from the commit on, and an answer that never came makes the carrier send it again.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from api_min.bodies import ApiRequest
 from api_min.deps import Deps, deps
+from api_min.wake import wake
 from engine import metrics
 from engine.carriers.catalog import CARRIERS
 from engine.carriers.port import (
@@ -23,9 +25,13 @@ from engine.carriers.port import (
     CarrierEvent,
     Command,
     EventKind,
+    Inbound,
+    InboundMessage,
     Shape,
 )
 from engine.clock import real_now
+from engine.dispatch import inbound
+from engine.dispatch.inbound import InboundContext
 from engine.errors import Forbidden, NotFound
 from engine.store import callbacks
 from engine.store.callbacks import Report
@@ -44,8 +50,11 @@ async def take_callback(request: Request) -> Response:
         raise NotFound("there is no such carrier")
     carrier = held.runtime.carrier(name)
     callback = await _as_received(request, held)
+    received: list[Inbound] = []
     try:
-        reports = [Report(name, event) for event in carrier.read(callback, time.time())]
+        read = carrier.read(callback, time.time())
+        reports = [Report(name, event) for event in read if isinstance(event, CarrierEvent)]
+        received = [each for each in read if not isinstance(each, CarrierEvent)]
     except BadSignature as refusal:
         metrics.CALLBACKS.labels(name, "forged").inc()
         raise Forbidden("the signature does not hold") from refusal
@@ -54,12 +63,12 @@ async def take_callback(request: Request) -> Response:
         metrics.CALLBACKS.labels(name, "unreadable").inc()
         reports = [Report(name, _unreadable(callback, fault))]
     else:
-        metrics.CALLBACKS.labels(name, "read").inc(len(reports))
+        metrics.CALLBACKS.labels(name, "read").inc(len(read))
+    plan = await _take_inbound(held, name, received)
     if carrier.caps.shape is Shape.DOCUMENT:
-        plan = await _settle(held, reports)
+        plan = await _settle(held, reports) or plan
     else:
         await held.inbox.put(reports)
-        plan = None
     answer = carrier.reply(callback, plan)
     return Response(answer.body, answer.status, media_type=answer.content_type)
 
@@ -76,6 +85,25 @@ async def _settle(held: Deps, reports: Sequence[Report]) -> Command | None:
     async with held.runtime.reader.connect() as conn:
         ids = await callbacks.unsettled(conn, reports[0].carrier, keys)
     return await held.settle(reports[0].event.ref, keys, ids)
+
+
+async def _take_inbound(held: Deps, carrier: str, received: Sequence[Inbound]) -> Command | None:
+    """Acts on what came in, and returns what a caller is to hear."""
+    runtime = held.runtime
+    context = InboundContext(runtime.clock, carrier, runtime.simulated_carriers, runtime.settings.public_url)
+    command: Command | None = None
+    for each in received:
+        if isinstance(each, InboundMessage):
+            taken = await inbound.take_message(runtime.db, each, context)
+        else:
+            taken = await inbound.take_call(runtime.db, each, context)
+        if not taken.is_known:
+            log.warning("inbound.unknown_number", carrier=carrier, number=each.to)
+            await held.document_inbox.put([Report(carrier, inbound.record(each, EventKind.UNRECOGNISED))])
+        if taken.wake is not None:
+            await wake(runtime.redis, taken.wake)
+        command = command or taken.command
+    return command
 
 
 async def _as_received(request: Request, held: Deps) -> CallbackRequest:

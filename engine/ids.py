@@ -6,6 +6,7 @@ Rows that arrive by the million (prospects, events) take PostgreSQL identities i
 
 import secrets
 import time
+from datetime import datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {c: i for i, c in enumerate(_ALPHABET)}
@@ -16,6 +17,11 @@ _EPOCH_MS = 1_704_067_200_000  # 2024-01-01: 42 bits of milliseconds last until 
 def new_id() -> int:
     """A fresh 63-bit id, greater than any of an earlier millisecond."""
     return ((time.time_ns() // 1_000_000 - _EPOCH_MS) << 21) | secrets.randbits(21)
+
+
+def id_at(moment: datetime) -> int:
+    """The smallest id that `new_id` gives at that moment (real time)."""
+    return (int(moment.timestamp() * 1000) - _EPOCH_MS) << 21
 
 
 def encode(prefix: str, number: int) -> str:

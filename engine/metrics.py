@@ -41,6 +41,7 @@ TICK_SECONDS = Histogram("carillon_coordinator_tick_seconds", "One round of the 
 
 # carriers' callbacks
 CALLBACKS = Counter("carillon_callbacks_total", "Callbacks by what became of them.", ["carrier", "result"])
+INBOUND = Counter("carillon_inbound_total", "What people sent to us.", ["carrier", "channel", "meaning"])
 SETTLE_SECONDS = Histogram("carillon_settle_seconds", "One batch's settle transaction.", buckets=_FAST_S)
 
 # events

@@ -86,6 +86,11 @@ class Runtime:
         """Names of the carriers that fetch their commands as documents."""
         return frozenset(name for name in catalog.CARRIERS if self.carrier(name).caps.shape is Shape.DOCUMENT)
 
+    @property
+    def simulated_carriers(self) -> frozenset[str]:
+        """Names of the carriers behind which there are no people."""
+        return frozenset(name for name in catalog.CARRIERS if self.carrier(name).caps.is_simulated)
+
 
 @asynccontextmanager
 async def running(settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> AsyncIterator[Runtime]:

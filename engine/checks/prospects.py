@@ -20,7 +20,7 @@ _CONDITIONS = {
     "retrying": f"{_IS_QUEUED} and p.attempt > 1",
     "cancelled": f"(p.state = {ProspectState.CANCELLED:d}"
     f" or p.state = {ProspectState.QUEUED:d} and c.status = 'cancelled')",
-    "suppressed": f"p.state = {ProspectState.CANCELLED:d} and p.reason = 'suppressed'",
+    "suppressed": f"p.state = {ProspectState.CANCELLED:d} and p.reason in ('suppressed', 'opted_out')",
     **{state.label: f"p.state = {state:d}" for state in ProspectState if state.label not in ("queued", "cancelled")},
     **{outcome.label: f"p.state = {ProspectState.COMPLETED:d} and p.outcome = {outcome:d}" for outcome in Outcome},
 }

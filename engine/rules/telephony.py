@@ -89,6 +89,7 @@ class EventKind(StrEnum):
     SMS_SENT = "sms_sent"
     SMS_DELIVERED = "sms_delivered"
     SMS_FAILED = "sms_failed"
+    INBOUND = "inbound"  # what came in, kept beside its own row for its raw report; changes nothing
     UNRECOGNISED = "unrecognised"  # stored with its raw body, changes nothing
 
 

@@ -287,15 +287,21 @@ inbound_messages = Table(
     Column("to_number", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("segments", SmallInteger, nullable=False),
-    Column("components", JSONB, nullable=False, server_default=text("'[]'")),  # media of an MMS: url, contentType
+    Column(
+        "components", JSONB, nullable=False, server_default=text("'[]'")
+    ),  # media: url, contentType, fault
     Column("carrier", Text, nullable=False),
     Column("carrier_id", Text, nullable=False),
     Column("meaning", Text, nullable=False, server_default=""),  # rules.opt_out.Meaning; empty: ordinary words
     Column("campaign_id", BigInteger),  # the campaign and prospect that last wrote to this person
     Column("prospect_id", BigInteger),
     _at("received_at", nullable=False),
+    # Real: when a worker asks the carrier for the media (again); null once all are here or given up.
+    _at("media_due_at"),
+    Column("media_tries", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("carrier", "carrier_id", name="inbound_messages_once"),
     Index("inbound_messages_account", "account_id", "id"),
+    Index("inbound_messages_media", "media_due_at", postgresql_where=text("media_due_at is not null")),
 )
 
 inbound_media = Table(

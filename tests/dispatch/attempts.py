@@ -124,7 +124,7 @@ async def assert_adds_up(world: World, campaign_id: int) -> None:
             found[OUTCOMES[int(str(outcome))]] += int(str(amount))
         if is_queued and not over and int(str(attempt)) > 1:
             found["retrying"] += int(str(amount))
-        if label == "cancelled" and reason == "suppressed":
+        if label == "cancelled" and reason in ("suppressed", "opted_out"):
             found["suppressed"] += int(str(amount))
     assert counted == found
 

@@ -68,10 +68,13 @@ CREATE TABLE inbound_messages (
     campaign_id BIGINT,
     prospect_id BIGINT,
     received_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    media_due_at TIMESTAMP WITH TIME ZONE,
+    media_tries SMALLINT DEFAULT 0 NOT NULL,
     PRIMARY KEY (id),
     CONSTRAINT inbound_messages_once UNIQUE (carrier, carrier_id)
 );
 CREATE INDEX inbound_messages_account ON inbound_messages (account_id, id);
+CREATE INDEX inbound_messages_media ON inbound_messages (media_due_at) WHERE media_due_at is not null;
 
 CREATE TABLE inbound_media (
     message_id BIGINT NOT NULL,
