@@ -14,15 +14,15 @@ SMS_PER_HOUR = 4
 _HOUR_S = 3_600.0
 _SHORTEST_WINDOW_S = 1.0
 
+_EXEMPT = text("select id from campaigns where id = any(cast(:ids as bigint[])) and is_direct")
 _RATES = text("select id, calls_per_second from campaigns where id = any(cast(:ids as bigint[]))")
 
 
 async def sms_spacing(evidence: Evidence) -> list[str]:
-    """No DID sent two messages closer than the gap, or more than four in any hour (engine time)."""
+    """No DID sent two campaign messages closer than the gap, or more than four in any hour (engine time)."""
     sent: dict[str, list[float]] = defaultdict(list)
-    for create in evidence.accepted:
-        if create.channel is Channel.SMS:
-            sent[create.from_].append(evidence.clock.engine_at(create.at).timestamp())
+    for create in await _paced(evidence):
+        sent[create.from_].append(evidence.clock.engine_at(create.at).timestamp())
     slack_s = evidence.arrival_jitter_s * evidence.clock.speed
     problems = []
     for number, times in sent.items():
@@ -33,6 +33,17 @@ async def sms_spacing(evidence: Evidence) -> list[str]:
         if fullest < _HOUR_S - slack_s:
             problems.append(f"{number}: {SMS_PER_HOUR + 1} messages within {fullest:.1f} s")
     return problems
+
+
+async def _paced(evidence: Evidence) -> list[Create]:
+    """The texts that keep their sender's gap: not one-off messages and answers, which have the carrier's rates."""
+    texts = [(create, parse_attempt_ref(create.ref)) for create in evidence.accepted if create.channel is Channel.SMS]
+    ids = sorted({parsed[0] for _, parsed in texts if parsed})
+    if not ids:
+        return [create for create, _ in texts]
+    async with evidence.engine.connect() as conn:
+        exempt = set((await conn.execute(_EXEMPT, {"ids": ids})).scalars())
+    return [create for create, parsed in texts if parsed is None or parsed[0] not in exempt]
 
 
 async def call_rate(evidence: Evidence) -> list[str]:

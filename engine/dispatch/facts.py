@@ -37,6 +37,7 @@ class Campaign:
     account_id: int
     channel: Channel
     is_direct: bool
+    is_system: bool
     is_over: bool
     plan: CallPlan | SmsPlan
 
@@ -62,8 +63,8 @@ _READ = text(f"""
          where prospect_id = k.prospect_id and attempt = k.attempt and campaign_id = k.campaign_id) a
 """)
 _CAMPAIGNS = text("""
-    select c.id, c.account_id, c.channel, c.is_direct, c.status, c.carrier, c.mode::text, a.agent::text, a.name,
-           a.settings ->> 'identification' as identification
+    select c.id, c.account_id, c.channel, c.is_direct, c.is_system, c.status, c.carrier, c.mode::text, a.agent::text,
+           a.name, a.settings ->> 'identification' as identification
       from campaigns c join accounts a on a.id = c.account_id where c.id = any(cast(:ids as bigint[]))
 """)
 _PARAMETERS = text("""
@@ -94,7 +95,9 @@ async def load_campaigns(
             row.id, row.channel, row.is_direct, status in _OVER, row.carrier in document_carriers, row.mode, row.agent,
             said, limits,
         )  # fmt: skip
-        campaigns[row.id] = Campaign(row.account_id, Channel(row.channel), row.is_direct, status in _OVER, plan)
+        campaigns[row.id] = Campaign(
+            row.account_id, Channel(row.channel), row.is_direct, row.is_system, status in _OVER, plan
+        )
     return campaigns
 
 

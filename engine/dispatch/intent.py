@@ -230,7 +230,9 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             else:
                 batch.refused.append((hint, refusal))
         if context.channel is Channel.SMS:
-            allowed = await _take_senders(conn, allowed, now, batch)
+            paced = [hint for hint in allowed if not campaigns[hint.campaign_id].is_system]
+            refused = set(paced) - set(await _take_senders(conn, paced, now, batch))
+            allowed = [hint for hint in allowed if hint not in refused]
         deltas: dict[int, Delta] = {}
         tries = await _reserve(conn, allowed, campaigns, now, check_at, context)
         _leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
@@ -322,7 +324,7 @@ def _is_ready(sender: object, hint: Hint, campaign: CampaignFacts) -> bool:
         and sender.state in ("active", "warming")  # type: ignore[attr-defined]
         and sender.number == hint.from_number  # type: ignore[attr-defined]
         and campaign.channel in sender.capabilities  # type: ignore[attr-defined]
-        and (campaign.channel is Channel.VOICE or sender.sms_free)  # type: ignore[attr-defined]
+        and (campaign.channel is Channel.VOICE or campaign.is_system or sender.sms_free)  # type: ignore[attr-defined]
     )
 
 

@@ -205,7 +205,7 @@ async def _free_senders(conn: AsyncConnection, settled: Sequence[Settled], rng: 
     ids: list[int] = []
     free_at: list[datetime] = []
     for campaign, decision in settled:
-        if campaign.channel is Channel.SMS and decision.frees_sender:
+        if campaign.channel is Channel.SMS and decision.frees_sender and not campaign.is_system:
             gap_s = 0.0 if decision.was_not_sent else settings.sms_gap_s + rng.uniform(0, settings.sms_jitter_s)
             ids.append(decision.view.did_id)
             free_at.append(decision.now + timedelta(seconds=gap_s))

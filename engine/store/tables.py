@@ -287,9 +287,7 @@ inbound_messages = Table(
     Column("to_number", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("segments", SmallInteger, nullable=False),
-    Column(
-        "components", JSONB, nullable=False, server_default=text("'[]'")
-    ),  # media: url, contentType, fault
+    Column("components", JSONB, nullable=False, server_default=text("'[]'")),  # media: url, contentType, fault
     Column("carrier", Text, nullable=False),
     Column("carrier_id", Text, nullable=False),
     Column("meaning", Text, nullable=False, server_default=""),  # rules.opt_out.Meaning; empty: ordinary words
