@@ -1,6 +1,7 @@
 """`carillon dev`: embedded servers, migrations, seed data and every process, in one terminal, until Ctrl-C."""
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,15 @@ import typer
 
 from engine.embedded.servers import RunningServers, Servers, start_servers
 from engine.errors import Unavailable
-from engine.processes.stack import HOST, choose_port, engine_environment, start_engine, start_network, write_private
+from engine.processes.stack import (
+    HOST,
+    SIM_FILE,
+    choose_port,
+    engine_environment,
+    start_engine,
+    start_network,
+    write_private,
+)
 from engine.processes.supervisor import Supervisor, TerminalLog
 from engine.store.database import connect
 from engine.store.migrate import upgrade
@@ -46,6 +55,8 @@ def run(running: RunningServers, port: int, workers: int) -> None:
         environment = engine_environment(network, port)
         key = prepare(servers, network.agent_url)
         start_engine(supervisor, environment, workers=workers)
+        places = {"network": network.carrier_url, "api": environment["CARILLON_PUBLIC_URL"]}
+        write_private(servers.folder / SIM_FILE, json.dumps(places))
         for line in (f"ready: http://{HOST}:{port} (documentation at /docs)", f"key: {key}", "Ctrl-C stops everything"):
             log("dev", line)
         watch(supervisor, running)

@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "key": ("api_min.cli.keys:app", "Create API keys."),
     "campaign": ("api_min.cli.campaign:app", "Import a CSV file into a campaign."),
     "check": ("api_min.cli.check:app", "Check the promises against a live database."),
-    "sim": ("api_min.cli.sim:app", "Run the simulation."),
+    "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),
     "bench": ("workers.bench.cli:app", "Measure."),
 }
 

@@ -21,6 +21,7 @@ MODULES = {
     API: "api_min.serve",
 }
 CARRIER_ACCOUNT = "sim"
+SIM_FILE = "sim.json"  # where `carillon sim` finds the network and the api
 NETWORK_LAYER = 0  # stopped last: a draining worker still waits for the carrier's answers
 
 

@@ -117,6 +117,9 @@ class Inbound:
     def file(self, name: str) -> tuple[str, bytes] | None:
         return self._files.get(name)
 
+    def log_end(self) -> int:
+        return self._journal.end()
+
     def close(self) -> None:
         for call in self._calls:
             _stop(call)
@@ -159,7 +162,7 @@ class InboundControl:
         return [web.post("/control/inbound", self.receive), web.get("/media/{name}", self.media)]
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Answers `{"id"}` once it is on its way; that it arrived is in the log."""
+        """Answers `{"id", "next"}` once it is on its way; that it arrived is in the log from offset `next` on."""
         try:
             asked = InboundIn.model_validate_json(await request.read())
             media = tuple(self._media(each, str(request.url.origin())) for each in asked.media)
@@ -171,9 +174,10 @@ class InboundControl:
         prefix = "CA" if asked.channel is Channel.VOICE else "SM"
         name = asked.id or prefix + secrets.token_hex(16)
         order = Incoming(asked.channel, name, asked.to, asked.from_, asked.url, asked.text, media=media)
+        since = self._inbound.log_end()
         begin = self._inbound.call if asked.channel is Channel.VOICE else self._inbound.text
         begin(self._wires[asked.shape], account, order)
-        return web.json_response({"id": name})
+        return web.json_response({"id": name, "next": since})
 
     async def media(self, request: web.Request) -> web.Response:
         found = self._inbound.file(request.match_info["name"])

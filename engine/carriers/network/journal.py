@@ -26,5 +26,9 @@ class Journal:
             whole, _, _ = file.read().rpartition(b"\n")  # a line half written by a killed process is none
         return [orjson.loads(line) for line in whole.splitlines()], since + len(whole) + bool(whole)
 
+    def end(self) -> int:
+        """The byte offset at which the next line begins."""
+        return os.fstat(self._fd).st_size
+
     def close(self) -> None:
         os.close(self._fd)
