@@ -8,7 +8,6 @@ carrier, unanswered, sends the message again.
 Contacts that are under way when the opt-out commits go on to their end; none of them is tried again.
 """
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine import metrics
 from engine.clock import Clock, iso, real_now
-from engine.dispatch.dnc import dnc_event
 from engine.ids import encode, new_id
 from engine.rules import inbound as answers
 from engine.rules import opt_out, segments
@@ -205,19 +203,16 @@ async def _opt_out(
     cancelled = await inbound.cancel(conn, [each for each in mine if each.is_open])
     _count_cancelled(deltas, cancelled)
     events = [_opted_out(new, reading)] if is_new else []
-    return is_new, events + [
-        dnc_event(campaign_id, prospect_id, phone, OPTED_OUT, new.now) for campaign_id, prospect_id, _ in cancelled
-    ]
+    return is_new, events + [_left_alone(contact, phone, new.now) for contact, _ in cancelled]
 
 
-def _count_cancelled(deltas: dict[int, Delta], cancelled: Sequence[tuple[int, int, int]]) -> None:
-    by_campaign = Counter(campaign_id for campaign_id, _, _ in cancelled)
-    retries = Counter(campaign_id for campaign_id, _, attempt in cancelled if attempt > 1)
-    for campaign_id, amount in by_campaign.items():
-        delta = deltas.setdefault(campaign_id, Delta())
-        delta.move(ProspectState.QUEUED, ProspectState.CANCELLED, amount=amount)
-        delta.add("retrying", -retries[campaign_id])
-        delta.add("suppressed", amount)
+def _count_cancelled(deltas: dict[int, Delta], cancelled: Sequence[tuple[Contact, int]]) -> None:
+    for contact, attempt in cancelled:
+        delta = deltas.setdefault(contact.campaign_id, Delta())
+        delta.move(ProspectState.QUEUED, ProspectState.CANCELLED)
+        delta.add("suppressed")
+        if attempt > 1:
+            delta.add("retrying", -1)
 
 
 async def _answer(
@@ -292,6 +287,22 @@ def _opted_out(new: NewMessage, reading: Reading) -> Event:
         "keyword": reading.words,
     }
     return Event("sms.opt_out", new.now, payload, tracking_id=name, unique_id=name)
+
+
+def _left_alone(contact: Contact, phone: str, now: datetime) -> Event:
+    """A campaign's prospect is not contacted any more; a one-off text that was still queued has failed."""
+    if contact.is_direct and contact.channel == Channel.SMS:
+        name = encode("msg", contact.prospect_id)
+        facts = {"id": name, "from": contact.sender, "to": phone, "status": "suppressed", "reason": OPTED_OUT}
+        return Event("sms.failed", now, facts, tracking_id=name, unique_id=name)
+    name = encode("pros", contact.prospect_id)
+    payload = {
+        "campaignId": encode("camp", contact.campaign_id),
+        "prospectId": name,
+        "phone": phone,
+        "reason": OPTED_OUT,
+    }
+    return Event("campaign.prospect.dnc", now, payload, unique_id=name)
 
 
 def _called(call_id: int, call: InboundCall, number: Number, owner: Owner | None, now: datetime) -> Event:

@@ -21,11 +21,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
-from engine.dispatch.dnc import dnc_event
+from engine.ids import encode
 from engine.jobs import Queue
 from engine.rules import window, zones
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import CampaignStatus
+from engine.rules.events import Event
 from engine.rules.prospect import ProspectState
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
@@ -290,18 +291,14 @@ def _judge(
     now: datetime,
     held: _Held,
 ) -> Refusal | None:
-    """The contact rules in their order; unknown is never allowed. What must be written down is added to `held`.
-
-    The answers that the law asks for go to whom it forbids everything else, and at once: opt-outs, hours and the
-    sender's pace do not hold them.
-    """
+    """The contact rules in their order; unknown is never allowed. What must be written down is added to `held`."""
     if campaign is None or campaign.status is not CampaignStatus.DIALING:
         return Refusal.NOT_LIVE
     if campaign.account_id != hint.account_id or campaign.channel is not channel:
         return Refusal.OUT_OF_DATE
     if not fact.is_due:
         return Refusal.OUT_OF_DATE
-    if campaign.is_system:
+    if campaign.is_system:  # answers that the law asks for: opt-outs and hours do not hold them, nor does the pace
         return None if _is_ready(sender, hint, campaign) else Refusal.SENDER_NOT_READY
     if fact.suppressed:
         held.suppressed.append(hint)
@@ -399,8 +396,7 @@ async def _write_held(conn: AsyncConnection, held: _Held, now: datetime, deltas:
     _leave_queue(deltas, held.suppressed, ProspectState.CANCELLED)
     events: dict[int, list[str]] = {}
     for hint in held.suppressed:
-        event = dnc_event(hint.campaign_id, hint.prospect_id, hint.phone, "suppressed", now)
-        events.setdefault(hint.account_id, []).append(event.encode())
+        events.setdefault(hint.account_id, []).append(_dnc_event(hint, now).encode())
     await outbox.publish(conn, events)
 
 
@@ -414,3 +410,17 @@ def _leave_queue(deltas: dict[int, Delta], hints: Sequence[Hint], state: Prospec
         delta.add("retrying", -retries[campaign_id])
         if state is ProspectState.CANCELLED:
             delta.add("suppressed", amount)
+
+
+def _dnc_event(hint: Hint, now: datetime) -> Event:
+    return Event(
+        type="campaign.prospect.dnc",
+        at=now,
+        payload={
+            "campaignId": encode("camp", hint.campaign_id),
+            "prospectId": encode("pros", hint.prospect_id),
+            "phone": hint.phone,
+            "reason": "suppressed",
+        },
+        unique_id=encode("pros", hint.prospect_id),
+    )

@@ -30,10 +30,10 @@ _INSERT_MESSAGE = text("""
 """)
 # `offset 0` keeps each look-up a probe of one partition's index per campaign, whatever the statistics say.
 _CONTACTS = text(f"""
-    select c.id as campaign_id, p.id as prospect_id, p.attempt, c.is_direct, a.intent_at,
+    select c.id as campaign_id, p.id as prospect_id, c.channel, c.is_direct, p.sender, a.intent_at,
            p.state = {ProspectState.QUEUED:d} and c.status in ('created', 'dialing', 'paused') as is_open
       from campaigns c
-     cross join lateral (select id, attempt, state from prospects
+     cross join lateral (select id, state, case when c.is_direct then data ->> 'from' end as sender from prospects
                           where campaign_id = c.id and phone = :phone offset 0) p
       left join lateral (select intent_at from attempts
                           where prospect_id = p.id and c.channel = 'sms' and state <> {AttemptState.RELEASED:d}
@@ -92,8 +92,9 @@ class Contact:
 
     campaign_id: int
     prospect_id: int
-    attempt: int
+    channel: str
     is_direct: bool
+    sender: str | None  # of a one-off contact: our number that it was to come from
     intent_at: datetime | None
     is_open: bool  # queued in a campaign that is not over
 
@@ -140,8 +141,8 @@ async def contacts(conn: AsyncConnection, account_id: int, phone: str) -> list[C
     return [Contact(**row._mapping) for row in rows]
 
 
-async def cancel(conn: AsyncConnection, open_ones: Collection[Contact]) -> list[tuple[int, int, int]]:
-    """Cancels those that are still queued, and returns their (campaign, prospect, attempt).
+async def cancel(conn: AsyncConnection, open_ones: Collection[Contact]) -> list[tuple[Contact, int]]:
+    """Cancels those that are still queued; returns them with the number of the attempt that they waited for.
 
     The caller holds the phone's key, and each campaign's shared: counters must move with the rows.
     """
@@ -151,7 +152,9 @@ async def cancel(conn: AsyncConnection, open_ones: Collection[Contact]) -> list[
         "campaigns": arrays.numbers(each.campaign_id for each in open_ones),
         "prospects": arrays.numbers(each.prospect_id for each in open_ones),
     }
-    return sorted((row[0], row[1], row[2]) for row in await conn.execute(_CANCEL, params))
+    attempts = {(row.campaign_id, row.id): row.attempt for row in await conn.execute(_CANCEL, params)}
+    keyed = [((each.campaign_id, each.prospect_id), each) for each in open_ones]
+    return [(each, attempts[key]) for key, each in keyed if key in attempts]
 
 
 async def queue_reply(

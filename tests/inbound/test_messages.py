@@ -170,7 +170,7 @@ def test_who_wrote_last(clock: Clock) -> None:
     now = clock.now()
 
     def contact(campaign: int, intent: bool, is_direct: bool = False, prospect: int = 1) -> Contact:
-        return Contact(campaign, prospect, 1, is_direct, now if intent else None, is_open=False)
+        return Contact(campaign, prospect, "sms", is_direct, None, now if intent else None, is_open=False)
 
     assert last_written([]) is None
     assert last_written([contact(1, False)]) is None

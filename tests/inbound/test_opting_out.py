@@ -57,13 +57,22 @@ async def test_what_is_under_way_or_over_is_left(world: World, write: Write, clo
     await assert_adds_up(world, cancelled)
 
 
-async def test_one_off_calls_are_cancelled_too_and_answers_are_not(world: World, write: Write, clock: Clock) -> None:
+async def test_one_off_contacts_are_cancelled_too_and_answers_are_not(world: World, write: Write, clock: Clock) -> None:
     await write("HELP")
-    direct = await world.campaign("voice", phones=[PERSON])
-    await world.execute("update campaigns set is_direct = true where id = :c", c=direct)
+    for channel in ("voice", "sms"):
+        direct = await world.campaign(channel, phones=[PERSON])
+        await world.execute("update campaigns set is_direct = true where id = :c", c=direct)
+        await world.execute('update prospects set data = \'{"from": "+12135550100"}\' where campaign_id = :c', c=direct)
     await write("STOP")
-    assert await world.counts(direct) == {"total": 1, "cancelled": 1, "suppressed": 1}
     assert len(await replies(world)) == 2
+    told = {event["type"]: event["payload"] for event in await events(world)}
+    assert told["campaign.prospect.dnc"]["reason"] == "opted_out"
+    assert {name: told["sms.failed"][name] for name in ("from", "to", "status", "reason")} == {
+        "from": OURS,
+        "to": PERSON,
+        "status": "suppressed",
+        "reason": "opted_out",
+    }
     await assert_kept(world.db, clock)
 
 
