@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     relay_poll_s: float = 0.005
     event_keep_days: int = 30
 
+    media_max_bytes: int = 5_000_000  # of one file of an incoming MMS; larger ones are not kept
+
     # the API
     key_rate_limit: int = 6000  # requests a minute for a key that says nothing else
     max_body_bytes: int = 2_000_000

@@ -24,7 +24,9 @@ from redis import RedisError
 from engine import log as logs
 from engine import metrics
 from engine.carriers.port import Carrier
+from engine.coordinator.duty import Keeper
 from engine.dispatch.intent import Job, by_queue
+from engine.dispatch.media import MediaFetch
 from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling
@@ -134,10 +136,18 @@ async def run(settings: Settings) -> None:
         process = WorkerProcess(runtime)
         port = metrics.serve(settings.metrics_host, settings.metrics_port, dict)
         process.start()
+        fetching = asyncio.create_task(Keeper(MediaFetch(runtime)).keep())
+        fetching.add_done_callback(_log_end)
         log.info("worker.started", metrics_port=port)
         report_ready(metrics_port=port)
         await stopping.wait()
+        fetching.cancel()
         await process.stop()
+
+
+def _log_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("media.stopped", error=repr(error))
 
 
 def main() -> None:
