@@ -127,7 +127,7 @@ async def _lock(conn: AsyncConnection, account_id: int, phone: str, meaning: Mea
     """Takes the keys in their order and returns the campaigns whose key is held: what an opt-out may count in."""
     open_in: set[int] = set()
     if meaning is Meaning.OPT_OUT:
-        known = await inbound.contacts(conn, account_id, phone)
+        known = await inbound.contacts(conn, account_id, phone, live_only=True)
         open_in = {each.campaign_id for each in known if each.is_open}
     shared = {locks.account_key(account_id)} | {locks.campaign_key(campaign_id) for campaign_id in open_in}
     await locks.lock_shared_and_exclusive(conn, shared, {locks.phone_key(account_id, phone)})

