@@ -16,7 +16,7 @@ _NAMES = {Meaning.OPT_OUT: "optOut", Meaning.OPT_IN: "optIn", Meaning.HELP: "hel
 _DEFAULTS = {
     "optOut": "{brand}: you have opted out and will get no more messages or calls. Reply START to undo this.",
     "optIn": "{brand}: you are subscribed again. Msg & data rates may apply. Reply HELP for help, STOP to opt out.",
-    "help": "{brand}: for help, answer the person who wrote to you. Msg & data rates may apply. Reply STOP to opt out.",
+    "help": "{brand}: you get messages from us at {number}. Reply STOP to get no more. Msg & data rates may apply.",
     CALL: "Thank you for calling {brand}. Nobody can take calls at this number. Goodbye.",
 }
 

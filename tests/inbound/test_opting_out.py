@@ -7,6 +7,7 @@ import pytest
 from engine.clock import Clock
 from engine.rules.inbound import reply
 from engine.rules.opt_out import Meaning
+from engine.rules.segments import count
 from engine.store import suppressions
 from tests.dispatch.attempts import assert_adds_up, reserve
 from tests.dispatch.conftest import World
@@ -167,6 +168,13 @@ def test_words_that_cannot_be_sent_are_replaced_by_ours(own: object) -> None:
     assert ours.startswith("Acme: ")
     assert "{" not in ours
     assert reply(Meaning.HELP, {"replies": own, "brand": ""}, "Acme", OURS) == ours
+
+
+@pytest.mark.parametrize("meaning", [Meaning.OPT_OUT, Meaning.OPT_IN, Meaning.HELP])
+def test_our_own_words_take_one_part_and_say_how_to_end_or_undo_it(meaning: Meaning) -> None:
+    ours = reply(meaning, {}, "Northwind Traders Inc", OURS)
+    assert (count(ours).encoding, count(ours).parts) == ("GSM-7", 1)
+    assert ("START" if meaning is Meaning.OPT_OUT else "STOP") in ours
 
 
 def test_a_name_with_braces_is_a_name() -> None:
