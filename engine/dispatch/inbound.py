@@ -239,18 +239,21 @@ async def _answer(
 
 async def _store_call(conn: AsyncConnection, call: InboundCall, number: Number, carrier: str, now: datetime) -> None:
     """Whichever stage comes first makes the row and its event; a later start then changes nothing."""
+    owner = (await lines.owners(conn, [number.did_id])).get(number.did_id)
+    events: list[Event] = []
     call_id = new_id()
     if await inbound.start_call(conn, call_id, number, carrier, call, now):
-        owner = (await lines.owners(conn, [number.did_id])).get(number.did_id)
-        event = _called(call_id, call, number, owner, now)
-        await outbox.publish(conn, {number.account_id: [event.encode(owner)]})
+        events.append(_of_call("voice.inbound", call_id, call, number, owner, now, status="ringing"))
     if call.stage is CallStage.ANSWERED:
-        await inbound.answer_call(conn, number, carrier, call, now)
-    elif call.stage is CallStage.ENDED:
-        received_at = await inbound.end_call(conn, number, carrier, call, now)
-        if received_at is not None and call.duration_s:
-            use = Use(number.account_id, day_of(received_at), "voice.inbound")
-            await usage.add(conn, {use: call.duration_s}, counts.client_writer())
+        if answered := await inbound.answer_call(conn, number, carrier, call, now):
+            events.append(_of_call("call.incoming.answered", answered, call, number, owner, now))
+    elif call.stage is CallStage.ENDED and (ended := await inbound.end_call(conn, number, carrier, call, now)):
+        ended_id, received_at = ended
+        talked_s = call.duration_s or 0
+        events.append(_of_call("call.incoming.ended", ended_id, call, number, owner, now, durationS=talked_s))
+        use = Use(number.account_id, day_of(received_at), "voice.inbound")
+        await usage.add(conn, {use: talked_s}, counts.client_writer())
+    await outbox.publish(conn, {number.account_id: [event.encode(owner) for event in events]})
 
 
 def _received(new: NewMessage, owner: Owner | None, base_url: str) -> Event:
@@ -305,15 +308,11 @@ def _left_alone(contact: Contact, phone: str, now: datetime) -> Event:
     return Event("campaign.prospect.dnc", now, payload, unique_id=name)
 
 
-def _called(call_id: int, call: InboundCall, number: Number, owner: Owner | None, now: datetime) -> Event:
-    name = encode("call", call_id)
-    payload: dict[str, object] = {
-        "id": name,
-        "from": call.from_,
-        "to": number.number,
-        "direction": "inbound",
-        "created_at": iso(now),
-    }
+def _of_call(
+    name: str, call_id: int, call: InboundCall, number: Number, owner: Owner | None, now: datetime, **facts: object
+) -> Event:
+    public_id = encode("call", call_id)
+    payload: dict[str, object] = {"id": public_id, "from": call.from_, "to": number.number, **facts}
     if owner is not None and owner.line:
         payload["line"] = owner.line
-    return Event("voice.inbound", now, payload, tracking_id=name, unique_id=name)
+    return Event(name, now, payload, tracking_id=public_id, unique_id=public_id)

@@ -23,6 +23,8 @@ CATALOG: dict[str, str] = {
     "voice.initiated": "engine.dispatch.settle",
     "voice.ai.initiated": "engine.dispatch.settle",
     "voice.inbound": "engine.dispatch.inbound",
+    "call.incoming.answered": "engine.dispatch.inbound",  # of the channels of 000 none has them
+    "call.incoming.ended": "engine.dispatch.inbound",
     "voice.answered": "engine.dispatch.settle",
     "voice.amd": "engine.dispatch.settle",
     "voice.completed": "engine.dispatch.settle",

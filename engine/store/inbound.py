@@ -65,11 +65,12 @@ _START_CALL = text("""
 _ANSWER_CALL = text("""
     update inbound_calls set state = 1, answered_at = :now
      where carrier = :carrier and carrier_id = :carrier_id and account_id = :account_id and state = 0
+    returning id
 """)
 _END_CALL = text("""
     update inbound_calls set state = 2, ended_at = :now, duration_s = :duration_s
      where carrier = :carrier and carrier_id = :carrier_id and account_id = :account_id and state < 2
-    returning received_at
+    returning id, received_at
 """)
 
 
@@ -193,17 +194,23 @@ async def start_call(
     return bool((await conn.execute(_START_CALL, _identity(call_id, number, carrier, call, now))).rowcount)
 
 
-async def answer_call(conn: AsyncConnection, number: Number, carrier: str, call: InboundCall, now: datetime) -> None:
-    await conn.execute(_ANSWER_CALL, _identity(0, number, carrier, call, now))
+async def answer_call(
+    conn: AsyncConnection, number: Number, carrier: str, call: InboundCall, now: datetime
+) -> int | None:
+    """The call's id; None when it was answered or has ended before."""
+    found: int | None = (
+        await conn.execute(_ANSWER_CALL, _identity(0, number, carrier, call, now))
+    ).scalar_one_or_none()
+    return found
 
 
 async def end_call(
     conn: AsyncConnection, number: Number, carrier: str, call: InboundCall, now: datetime
-) -> datetime | None:
-    """When the call came in (engine time); None when it is unknown or has ended before."""
+) -> tuple[int, datetime] | None:
+    """The call's id and when it came in (engine time); None when it has ended before."""
     params = _identity(0, number, carrier, call, now) | {"duration_s": call.duration_s or 0}
-    received_at: datetime | None = (await conn.execute(_END_CALL, params)).scalar_one_or_none()
-    return received_at
+    row = (await conn.execute(_END_CALL, params)).one_or_none()
+    return None if row is None else (row.id, row.received_at)
 
 
 def _identity(

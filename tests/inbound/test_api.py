@@ -147,7 +147,7 @@ async def test_a_call_is_stored_and_told(line: Line) -> None:
 
     await until(has_ended)
     rows = await line.rows("select e::json ->> 'type' from outbox, unnest(events) e")
-    assert rows == [("voice.inbound",)]
+    assert rows == [("voice.inbound",), ("call.incoming.ended",)]
 
 
 async def test_a_document_carrier_gets_its_documents(line: Line) -> None:

@@ -26,11 +26,7 @@ async def test_a_call_is_stored_told_and_politely_refused(world: World, did: int
     assert "Acme" in taken.command.text
     (event,) = await events(world)
     assert (event["type"], event["uniqueId"]) == ("voice.inbound", event["payload"]["id"])
-    assert {name: event["payload"][name] for name in ("from", "to", "direction")} == {
-        "from": PERSON,
-        "to": OURS,
-        "direction": "inbound",
-    }
+    assert event["payload"] == {"id": event["trackingId"], "from": PERSON, "to": OURS, "status": "ringing"}
     assert await world.execute("select state, duration_s from inbound_calls") == [(0, None)]
 
 
@@ -40,7 +36,12 @@ async def test_any_order_and_any_repeat_end_the_same(
 ) -> None:
     for stage in (*order, *order):
         assert (await take_call(world.db, call(stage), context(clock))).is_known
-    assert [event["type"] for event in await events(world)] == ["voice.inbound"]
+    told = await events(world)
+    is_in_time = order.index(ANSWERED) < order.index(ENDED)
+    answered = ["call.incoming.answered"] if is_in_time else []
+    assert [event["type"] for event in told] == ["voice.inbound", *answered, "call.incoming.ended"]
+    assert len({event["trackingId"] for event in told}) == 1
+    assert told[-1]["payload"]["durationS"] == 12
     assert await world.execute("select state, duration_s from inbound_calls") == [(2, 12)]
     assert await world.execute("select meter, sum(quantity)::int from usage_counts group by 1") == [
         ("voice.inbound", 12)
