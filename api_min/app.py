@@ -10,6 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api_min import callbacks, problems
 from api_min.context import RequestContext
 from api_min.deps import Deps, Held
+from api_min.realtime import realtime_routes
+from api_min.realtime_socket import RealtimeSocket
 from api_min.replies import reply
 from api_min.routes import campaigns, components, dids, keys, prospects, voice
 from api_min.schemas import ErrorOut
@@ -58,6 +60,8 @@ def create_app(held: Deps) -> FastAPI:
     for prefix, is_shown in (("/api", True), ("", False)):
         app.include_router(components.router, prefix=prefix, responses=dict(_ERRORS), include_in_schema=is_shown)
     app.include_router(stream_routes(held.hub, held.keys.identify))
+    app.include_router(realtime_routes(held.hub, held.keys.identify))
+    app.router.routes += RealtimeSocket(held.hub, held.keys.identify).routes()
     app.router.routes.insert(0, callbacks.ROUTE)
     app.include_router(health)
     return app

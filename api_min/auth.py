@@ -50,6 +50,8 @@ class Caller:
     scopes: frozenset[str]
     is_live: bool
     rate_limit: int  # requests a minute
+    user: str = ""  # public id of the user whose key it is, or of the team; neither: it is account-wide
+    team: str = ""
 
     @property
     def actor(self) -> str:
@@ -89,7 +91,8 @@ class KeyRing:
         if row is None:
             self._cached.pop(digest, None)
             raise Unauthorized("this key is unknown, revoked or expired; create one with POST /api/keys")
-        caller = Caller(row.id, row.account_id, frozenset(row.scopes), row.is_live, row.rate_limit)
+        scopes, user, team = frozenset(row.scopes), ids.public("user", row.user_id), ids.public("team", row.team_id)
+        caller = Caller(row.id, row.account_id, scopes, row.is_live, row.rate_limit, user, team)
         if len(self._cached) >= MOST_CACHED:
             self._cached.clear()
         self._cached[digest] = (now + CACHE_S, caller)

@@ -15,6 +15,7 @@ from api_min.app import create_app
 from api_min.auth import KeyRing
 from api_min.deps import Deps
 from api_min.inbox import Inbox
+from api_min.realtime_socket import MAX_MESSAGE_BYTES
 from engine import log as logs
 from engine import metrics
 from engine.carriers.port import Command
@@ -85,6 +86,10 @@ class Server(uvicorn.Server):
                 create_app(held),
                 loop="none",
                 http="httptools",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_ping_interval=held.runtime.settings.heartbeat_s,
+                ws_per_message_deflate=False,  # a compressor per client would cost more than what it saves
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -1,7 +1,7 @@
 """Where a stream's bytes go: straight to uvicorn's transport when it can be had, through ASGI `send` otherwise.
 
 A broadcast that writes to transports costs a third of one that wakes a task per client (reference STREAMS.md 2.2), and
-only a transport can be aborted. It hangs on one private attribute of uvicorn, read in `open_sink` and nowhere else.
+only a transport can be aborted. It hangs on one private attribute of uvicorn, read in `server_transport` alone.
 """
 
 import asyncio
@@ -24,10 +24,20 @@ class ClientSink(Sink, Protocol):
 
 def open_sink(receive: Receive, send: Send) -> ClientSink:
     """The sink of a response whose start has been sent."""
+    transport = server_transport(receive)
+    return AsgiSink(receive, send) if transport is None else TransportSink(transport, receive, send)
+
+
+def server_transport(receive: Receive) -> asyncio.Transport | None:
+    """The connection behind an ASGI `receive`, its kernel buffer bounded; None where the server does not show it."""
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    if isinstance(transport, asyncio.Transport):
-        return TransportSink(transport, receive, send)
-    return AsgiSink(receive, send)
+    if not isinstance(transport, asyncio.Transport):
+        return None
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        with suppress(OSError):  # already gone
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return transport
 
 
 class TransportSink:
@@ -37,10 +47,6 @@ class TransportSink:
         self._transport = transport
         self._receive = receive
         self._send = send
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            with suppress(OSError):  # already gone
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
     @property
     def is_open(self) -> bool:

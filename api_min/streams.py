@@ -5,7 +5,7 @@ EventSource comes back after that, and stays away for good after a 429 or 503 (r
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import structlog
@@ -17,6 +17,7 @@ from api_min.auth import bearer_key
 from api_min.sinks import ClientSink, open_sink
 from engine.errors import InvalidInput, RateLimited
 from engine.feed import frames
+from engine.feed.dialect import Dialect, Filter
 from engine.feed.hub import Hub
 from engine.feed.trunx import Channels, Trunx
 from engine.rules.events import CHANNELS
@@ -44,10 +45,11 @@ class Principal(Protocol):
     def account_id(self) -> int: ...
 
 
-Identify = Callable[[str], Awaitable[Principal]]  # key → who; raises Unauthorized, RateLimited
+P = TypeVar("P", bound=Principal)
+Identify = Callable[[str], Awaitable[P]]  # key → who; raises Unauthorized, RateLimited
 
 
-def stream_routes(hub: Hub, identify: Identify) -> APIRouter:
+def stream_routes(hub: Hub, identify: Identify[P]) -> APIRouter:
     """The event stream at its path and its bare alias. Any valid key follows the events of its account."""
     router = APIRouter()
 
@@ -59,27 +61,13 @@ def stream_routes(hub: Hub, identify: Identify) -> APIRouter:
         last_event_id_query: Annotated[str | None, Query(alias="lastEventId")] = None,
     ) -> Response:
         """Server-sent events: what follows `Last-Event-ID`, up to the last 1000, then live."""
-        _hide_token(request.scope)
+        hide_token(request.scope)
         wanted = parse_channels(channels)
-        key = (token or bearer_key(request))[:MAX_KEY_CHARS]
-        try:
-            caller = await identify(key)
-        except (RateLimited, SQLAlchemyError, OSError) as error:
-            _log.warning("stream.refused", error=type(error).__name__)
+        caller = await admit(request, token, identify)
+        if caller is None:
             return EventStream(None)
         after = last_event_id if last_event_id is not None else last_event_id_query
-
-        async def follow(sink: ClientSink) -> None:
-            subscription = await hub.subscribe(caller.account_id, sink, Trunx, wanted, after or None)
-            try:
-                await sink.until_gone()
-            finally:
-                hub.unsubscribe(subscription)
-
-        return EventStream(follow)
-
-    async def preflight() -> Response:
-        return Response(status_code=204, headers=_PREFLIGHT)
+        return EventStream(following(hub, caller.account_id, Trunx, wanted, after))
 
     for path in PATHS:
         in_schema = path == PATHS[0]
@@ -88,6 +76,39 @@ def stream_routes(hub: Hub, identify: Identify) -> APIRouter:
         )
         router.add_api_route(path, preflight, methods=["OPTIONS"], include_in_schema=False)
     return router
+
+
+async def admit(request: Request, token: str | None, identify: Identify[P]) -> P | None:
+    """Who asks, by `?token=` or the header; None: not now, so cut the stream and let the client come back.
+
+    Raises Unauthorized.
+    """
+    key = (token or bearer_key(request))[:MAX_KEY_CHARS]
+    try:
+        return await identify(key)
+    except (RateLimited, SQLAlchemyError, OSError) as error:
+        _log.warning("stream.refused", error=type(error).__name__)
+        return None
+
+
+def following(
+    hub: Hub, account_id: int, dialect: Dialect, wish: Filter, last_event_id: str | None
+) -> Callable[[ClientSink], Awaitable[None]]:
+    """Subscribes a sink until its client has gone; an empty `last_event_id` is none."""
+
+    async def follow(sink: ClientSink) -> None:
+        subscription = await hub.subscribe(account_id, sink, dialect, wish, last_event_id or None)
+        try:
+            await sink.until_gone()
+        finally:
+            hub.unsubscribe(subscription)
+
+    return follow
+
+
+async def preflight() -> Response:
+    """The answer to a browser that asks whether it may send `Last-Event-ID` from another origin."""
+    return Response(status_code=204, headers=_PREFLIGHT)
 
 
 def parse_channels(text: str | None) -> Channels:
@@ -123,7 +144,7 @@ class EventStream(Response):
             await sink.until_gone()  # so that the server sees a lost connection, not a response left unfinished
 
 
-def _hide_token(scope: Scope) -> None:
+def hide_token(scope: Scope) -> None:
     """Servers log the query of the scope when the answer begins; the key is known by then."""
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     scope["query_string"] = urlencode([pair for pair in pairs if pair[0] != "token"]).encode()

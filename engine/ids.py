@@ -30,6 +30,11 @@ def encode(prefix: str, number: int) -> str:
     return f"{prefix}_{''.join(chars)}"
 
 
+def public(prefix: str, number: int | None) -> str:
+    """The public id, or an empty text for no number."""
+    return "" if number is None else encode(prefix, number)
+
+
 def decode(prefix: str, text: str) -> int | None:
     """The number behind a public id, or None when it is not one of this prefix (callers answer 404)."""
     head, _, body = text.partition("_")

@@ -93,6 +93,7 @@ def _end_with_person(call: Decision, plan: CallPlan) -> None:
 
 
 def _end(call: Decision, outcome: Outcome, reason: str | None, retryable: bool, plan: CallPlan) -> None:
+    has_begun = not call.is_unanswered
     if not call.end(outcome, reason, retryable, plan):
         return
     details: dict[str, object] = {"outcome": LABELS[outcome]}
@@ -103,7 +104,7 @@ def _end(call: Decision, outcome: Outcome, reason: str | None, retryable: bool, 
     if not plan.is_direct and (name := _TOLD_AS.get(outcome)):
         call.emit(name, LABELS[outcome], **details)
     if call.answered_at is None:
-        call.emit("voice.failed", LABELS[outcome], **details, carrierId=call.carrier_id)
+        call.emit("voice.failed", LABELS[outcome], **details, started=has_begun, carrierId=call.carrier_id)
     else:
         name = "voice.ai.completed" if plan.is_ai else "voice.completed"
         call.emit(name, "completed", **details, amd=call.amd, durationS=call.duration_s, carrierId=call.carrier_id)

@@ -29,10 +29,13 @@ SCOPES = (
 PREFIX_LENGTH = 12  # of `tk_live_a1b2`, which is what lists show of a key
 _RANDOM_BYTES = 24  # 32 url-safe characters
 
-_COLUMNS = "id, account_id, prefix, name, scopes, rate_limit, is_live, created_at, expires_at, revoked_at"
+_COLUMNS = """id, account_id, prefix, name, scopes, rate_limit, is_live, user_id, team_id, created_at, expires_at,
+    revoked_at"""
 _INSERT = text(f"""
-    insert into api_keys (id, account_id, hash, prefix, name, scopes, rate_limit, is_live, created_at, expires_at)
-    values (:id, :account_id, :hash, :prefix, :name, :scopes, :rate_limit, :is_live, :created_at, :expires_at)
+    insert into api_keys (id, account_id, hash, prefix, name, scopes, rate_limit, is_live, user_id, team_id, created_at,
+        expires_at)
+    values (:id, :account_id, :hash, :prefix, :name, :scopes, :rate_limit, :is_live, :user_id, :team_id, :created_at,
+        :expires_at)
     returning {_COLUMNS}
 """)
 _FIND = text(f"""
@@ -55,6 +58,8 @@ class Key:
     scopes: tuple[str, ...]
     rate_limit: int  # requests a minute
     is_live: bool
+    user_id: int | None  # whose numbers it hears of on the streams of one's own; neither: it is account-wide
+    team_id: int | None
     created_at: datetime  # real, as the two below
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -77,10 +82,13 @@ async def create_key(
     expires_in_days: int | None,
     is_live: bool,
     *,
+    user_id: int | None = None,
+    team_id: int | None = None,
     secret: str | None = None,
 ) -> tuple[Key, str]:
     """A new key and its text, which is nowhere kept. `secret` brings a text of the caller's (development only).
 
+    `user_id` or `team_id`, never both, must be held by the caller's transaction (`teams.hold`, `users.hold`).
     Raises InvalidInput for an unknown scope, no scope or a limit below 1, and Misconfigured for a live key while engine
     time is not wall time.
     """
@@ -99,6 +107,8 @@ async def create_key(
         "scopes": list(dict.fromkeys(scopes)),
         "rate_limit": rate_limit,
         "is_live": is_live,
+        "user_id": user_id,
+        "team_id": team_id,
         "created_at": created_at,
         "expires_at": None if expires_in_days is None else created_at + timedelta(days=expires_in_days),
     }

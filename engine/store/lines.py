@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.ids import encode
+from engine.ids import public
 from engine.rules.events import Owner
 from engine.store import arrays
 
@@ -21,10 +21,6 @@ async def owners(conn: AsyncConnection, did_ids: Collection[int]) -> dict[int, O
     """The owners of those DIDs that belong to a line, by DID."""
     rows = await conn.execute(_OWNERS, {"ids": arrays.numbers(sorted(did_ids))})
     return {
-        row.id: Owner(_name("line", row.line_id), _name("user", row.user_id), _name("team", row.team_id))
+        row.id: Owner(public("line", row.line_id), public("user", row.user_id), public("team", row.team_id))
         for row in rows
     }
-
-
-def _name(prefix: str, number: int | None) -> str:
-    return "" if number is None else encode(prefix, number)
