@@ -13,7 +13,7 @@ from api_min.deps import Deps, Held
 from api_min.realtime import realtime_routes
 from api_min.realtime_socket import RealtimeSocket
 from api_min.replies import reply
-from api_min.routes import campaigns, components, dids, keys, prospects, voice
+from api_min.routes import campaigns, catalog, components, dids, keys, lines, prospects, teams, users, voice
 from api_min.schemas import ErrorOut
 from api_min.streams import stream_routes
 
@@ -25,6 +25,19 @@ Send your key as `Authorization: Bearer tk_…`. Errors are `{"error": {"code", 
 fields are refused. Every write takes an `Idempotency-Key`. Lists are whole, or in pages with `limit` and `cursor`."""
 
 _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorOut} for status in (400, 401, 403, 404, 409, 429)}
+
+_ROUTERS = (
+    campaigns.router,
+    prospects.uploads,
+    prospects.router,
+    voice.router,
+    dids.router,
+    keys.router,
+    teams.router,
+    users.router,
+    lines.router,
+    catalog.router,
+)
 
 health = APIRouter(include_in_schema=False)
 
@@ -54,7 +67,7 @@ def create_app(held: Deps) -> FastAPI:
     app.state.deps = held
     problems.install(app)
     app.add_middleware(RequestContext)
-    for router in (campaigns.router, prospects.uploads, prospects.router, voice.router, dids.router, keys.router):
+    for router in _ROUTERS:
         app.include_router(router, prefix="/api", responses=dict(_ERRORS))
         app.include_router(router, include_in_schema=False)
     for prefix, is_shown in (("/api", True), ("", False)):

@@ -148,6 +148,8 @@ class KeyIn(_In):
     scopes: list[str] = Field(min_length=1, max_length=50)
     rate_limit: int | None = Field(None, ge=1, le=1_000_000, description="requests a minute")
     expires_in_days: int | None = Field(None, ge=1, le=3_650)
+    user_id: str | None = Field(None, description="whose numbers it hears of on the streams of one's own")
+    team_id: str | None = Field(None, description="or those of a team; with neither it is account-wide")
 
 
 class KeyOut(_Out):
@@ -157,6 +159,8 @@ class KeyOut(_Out):
     scopes: list[str]
     rate_limit: int
     expires_at: str | None
+    user_id: str | None
+    team_id: str | None
 
 
 class NewKeyOut(KeyOut):
@@ -173,6 +177,7 @@ class DidIn(_In):
     number: str = Field(description="E.164")
     capabilities: list[Channel] = Field(default=["voice", "sms"], min_length=1, max_length=2)
     label: str = Field("", max_length=200)
+    line_id: str | None = Field(None, description="whose number it is; null: the whole account's")
 
 
 class DidOut(_Out):
@@ -181,6 +186,7 @@ class DidOut(_Out):
     capabilities: list[str]
     state: Literal["warming", "active", "cooling", "burned", "quarantine", "released"]
     label: str
+    line_id: str | None
 
 
 class DidsOut(_Out):

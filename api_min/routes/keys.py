@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
+from api_min import owners
 from api_min.auth import Caller, needs
 from api_min.deps import Held
 from api_min.replies import moment, parse_id, reply
@@ -26,6 +27,7 @@ async def create_key(request: Request, body: KeyIn, caller: Owner, held: Held) -
     """
     runtime = held.runtime
     async with runtime.db.begin() as conn:
+        user_id, team_id = await owners.one_of(conn, caller.account_id, body.user_id, body.team_id)
         key, secret = await keys.create_key(
             conn,
             caller.account_id,
@@ -34,8 +36,10 @@ async def create_key(request: Request, body: KeyIn, caller: Owner, held: Held) -
             runtime.settings.key_rate_limit if body.rate_limit is None else body.rate_limit,
             body.expires_in_days,
             caller.is_live,
+            user_id=user_id,
+            team_id=team_id,
         )
-        detail = {"prefix": key.prefix, "scopes": key.scopes}
+        detail = {"prefix": key.prefix, "scopes": key.scopes, **_show_owner(key)}
         now = runtime.clock.now()
         await audit.record(conn, caller.account_id, caller.actor, "key.create", key.actor, now, detail)
     request.state.kept_body = reply(_show(key)).body
@@ -69,7 +73,12 @@ def _show(key: Key) -> dict[str, object]:
         "scopes": key.scopes,
         "rateLimit": key.rate_limit,
         "expiresAt": moment(key.expires_at),
+        **_show_owner(key),
     }
+
+
+def _show_owner(key: Key) -> dict[str, object]:
+    return {"userId": owners.show("user", key.user_id), "teamId": owners.show("team", key.team_id)}
 
 
 def _show_life(key: Key) -> dict[str, object]:

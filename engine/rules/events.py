@@ -1,7 +1,7 @@
 """Canonical events: what happened, once, in the engine's words. The dialects in `engine.feed` are functions of them.
 
-`CATALOG` names every event that the engine causes. An event is written in the transaction of the change it tells of,
-gets its number from the relay, and is never changed again.
+`engine.rules.event_catalog` lists them. An event is written in the transaction of the change it tells of, gets its
+number from the relay, and is never changed again.
 """
 
 from collections.abc import Mapping
@@ -12,35 +12,6 @@ from typing import NamedTuple
 import orjson
 
 CHANNELS = ("sms", "voice", "campaign", "did", "ivr", "billing", "webhook", "reputation")
-
-# Where each event is caused, by module. A test compares the names with reference 000.
-CATALOG: dict[str, str] = {
-    "sms.sent": "engine.dispatch.settle",
-    "sms.delivered": "engine.dispatch.settle",
-    "sms.failed": "engine.dispatch.settle",
-    "sms.received": "engine.dispatch.inbound",
-    "sms.opt_out": "engine.dispatch.inbound",
-    "voice.initiated": "engine.dispatch.settle",
-    "voice.ai.initiated": "engine.dispatch.settle",
-    "voice.inbound": "engine.dispatch.inbound",
-    "call.incoming.answered": "engine.dispatch.inbound",  # of the channels of 000 none has them
-    "call.incoming.ended": "engine.dispatch.inbound",
-    "voice.answered": "engine.dispatch.settle",
-    "voice.amd": "engine.dispatch.settle",
-    "voice.completed": "engine.dispatch.settle",
-    "voice.ai.completed": "engine.dispatch.settle",
-    "voice.failed": "engine.dispatch.settle",
-    "campaign.call.initiated": "engine.dispatch.settle",
-    "campaign.call.voicemail": "engine.dispatch.settle",
-    "campaign.call.human_connected": "engine.dispatch.settle",
-    "campaign.call.human_hangup": "engine.dispatch.settle",
-    "campaign.call.no_answer": "engine.dispatch.settle",
-    "campaign.call.busy": "engine.dispatch.settle",
-    "campaign.call.failed": "engine.dispatch.settle",
-    "campaign.prospect.dnc": "engine.dispatch.intent",
-    "campaign.stats.updated": "engine.coordinator.stats",
-    "campaign.paused.no_dids": "engine.coordinator.dids",
-}
 
 
 class Owner(NamedTuple):

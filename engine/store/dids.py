@@ -14,17 +14,21 @@ from engine.rules.telephony import Channel
 from engine.store.campaigns import Campaign
 
 # Infinity is a valid timestamp in PostgreSQL and none in Python: as an epoch it is a float's own.
-_COLUMNS = """id, account_id, number, capabilities, state, label, calls_per_minute,
+_COLUMNS = """id, account_id, number, capabilities, state, label, line_id, calls_per_minute,
     extract(epoch from sms_free_at)::float8 as sms_free_epoch, created_at"""
 _INSERT = text(f"""
-    insert into dids (id, account_id, number, capabilities, state, label, created_at)
-    values (:id, :account_id, :number, :capabilities, 'active', :label, :now)
+    insert into dids (id, account_id, number, capabilities, state, label, line_id, created_at)
+    values (:id, :account_id, :number, :capabilities, 'active', :label, :line_id, :now)
     on conflict (number) do nothing returning {_COLUMNS}
 """)
 _LIST = text(f"""
     select {_COLUMNS} from dids where account_id = :account_id and id > :after order by id limit :limit
 """)
 _FIND = text(f"select {_COLUMNS} from dids where account_id = :account_id and number = :number")
+_CHANGE = text(f"""
+    update dids set label = :label, line_id = :line_id where account_id = :account_id and id = :id returning {_COLUMNS}
+""")
+_LOCK = text(f"select {_COLUMNS} from dids where account_id = :account_id and number = :number for update")
 _FOR_CAMPAIGN = text(f"""
     select {_COLUMNS} from dids
      where account_id = :account_id and state = 'active' and :channel = any(capabilities)
@@ -38,6 +42,7 @@ class NewDid:
     number: str  # E.164
     capabilities: tuple[str, ...] = ("voice", "sms")
     label: str = ""
+    line_id: int | None = None  # held by the caller's transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Did:
     capabilities: tuple[str, ...]
     state: str
     label: str
+    line_id: int | None  # None: it belongs to the whole account
     calls_per_minute: int | None  # engine minutes; None: the setting
     sms_free_epoch: float  # engine time as epoch seconds; -inf: never used, inf: a message is under way
     created_at: datetime
@@ -62,7 +68,7 @@ async def add(conn: AsyncConnection, account_id: int, new: Sequence[NewDid], now
     added = []
     for did in sorted(new, key=lambda each: each.number):
         params = {"id": new_id(), "account_id": account_id, "number": did.number, "label": did.label, "now": now}
-        params["capabilities"] = list(dict.fromkeys(did.capabilities))
+        params |= {"capabilities": list(dict.fromkeys(did.capabilities)), "line_id": did.line_id}
         row = (await conn.execute(_INSERT, params)).one_or_none()
         if row is None:
             raise Conflict(f"the number {did.number} is already registered", {"number": did.number})
@@ -81,6 +87,18 @@ async def find(conn: AsyncConnection, account_id: int, number: str) -> Did | Non
     """The account's own DID with this number; None for anybody else's."""
     row = (await conn.execute(_FIND, {"account_id": account_id, "number": number})).one_or_none()
     return _did(row) if row else None
+
+
+async def lock(conn: AsyncConnection, account_id: int, number: str) -> Did | None:
+    """As `find`; nobody else changes it until the transaction ends."""
+    row = (await conn.execute(_LOCK, {"account_id": account_id, "number": number})).one_or_none()
+    return _did(row) if row else None
+
+
+async def change(conn: AsyncConnection, did: Did, label: str, line_id: int | None) -> Did:
+    """Gives a locked DID another label and line; the line must be held by the same transaction."""
+    params = {"account_id": did.account_id, "id": did.id, "label": label, "line_id": line_id}
+    return _did((await conn.execute(_CHANGE, params)).one())
 
 
 async def for_campaign(conn: AsyncConnection, campaign: Campaign) -> list[Did]:

@@ -1,7 +1,6 @@
 """The Teletracker WebSocket over a real server and a real client."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +9,6 @@ import aiohttp
 import pytest
 
 from engine.rules.events import Owner
-from tests.api.conftest import Serve
 from tests.api.harness import DEADLINE_S, Api, Client
 from tests.realtime.conftest import Tell, told
 
