@@ -122,8 +122,8 @@ async def test_another_tenant_finds_nothing(api: Api) -> None:
         path = template.format(id=things[template.partition("/{id}")[0]])
         answer = await stranger(method, path, body_of(method, template))
         assert (answer.status, answer.error["code"]) == (404, "not_found"), (method, path)
-    for path, name in (("/api/campaigns", "campaigns"), ("/api/dids", "dids")):
-        assert (await stranger("GET", path)).json == {name: []}
+    for name in ("campaigns", "dids", "teams", "users", "lines"):
+        assert (await stranger("GET", f"/api/{name}")).json == {name: []}
     assert len((await stranger("GET", "/api/keys")).json["keys"]) == 1
     assert (await stranger("POST", "/api/voice", CALL)).error["fields"].keys() == {"from"}
     stats = (await owner("GET", f"/api/campaigns/{campaign_id}/stats")).json
@@ -134,7 +134,7 @@ async def test_another_tenant_finds_nothing(api: Api) -> None:
 async def test_a_key_is_shown_once_and_works(client: Client) -> None:
     made = await client("POST", "/api/keys", {"name": "crm", "scopes": ["campaigns:read"], "expiresInDays": 1})
     assert made.status == 201
-    assert set(made.json) == {"id", "key", "prefix", "name", "scopes", "rateLimit", "expiresAt"}
+    assert set(made.json) == {"id", "key", "prefix", "name", "scopes", "rateLimit", "expiresAt", "userId", "teamId"}
     assert made.json["key"].startswith(made.json["prefix"])
     assert re.fullmatch(r"tk_test_\w{4}", made.json["prefix"].replace("-", "_"))
     assert (
