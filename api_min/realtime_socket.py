@@ -11,9 +11,12 @@ from typing import Any, Literal
 import orjson
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.routing import WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from api_min.problems import render
 from api_min.realtime import Identify, Kind, parse_topics, wish_of
 from api_min.socket_sink import SocketSink
 from api_min.streams import MAX_KEY_CHARS, hide_token
@@ -60,8 +63,9 @@ class RealtimeSocket:
         self._identify = identify
         self._auth_s = auth_s
 
-    def routes(self) -> list[WebSocketRoute]:
-        return [WebSocketRoute(path, self) for path in PATHS]
+    def routes(self) -> list[BaseRoute]:
+        plain = [Route(path, _want_upgrade, include_in_schema=False) for path in PATHS if path != "/"]
+        return [*plain, *(WebSocketRoute(path, self) for path in PATHS)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         hide_token(scope)
@@ -78,6 +82,11 @@ class RealtimeSocket:
                 task.cancel()
             await asyncio.wait({talk, gone})
         await sink.close(farewell.code, farewell.reason)
+
+
+async def _want_upgrade(_: Request) -> Response:
+    message = "this is a WebSocket; connect with ws:// or wss://, or read /api/realtime/events"
+    return render(426, "upgrade_required", message, headers={"Upgrade": "websocket"})
 
 
 class Session:

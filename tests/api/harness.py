@@ -79,6 +79,7 @@ class Api:
     held: Deps
     url: str
     session: aiohttp.ClientSession
+    server: Server
 
     async def client(
         self,
@@ -109,7 +110,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
         async with running(settings) as runtime, assembled(runtime) as held, aiohttp.ClientSession() as session:
             server = Server(held)
             task = asyncio.create_task(server.serve([listener]))
-            yield Api(runtime, held, f"http://127.0.0.1:{port}", session)
+            yield Api(runtime, held, f"http://127.0.0.1:{port}", session, server)
             await session.close()  # keep-alive connections would hold up the end
             server.should_exit = True
             await task
