@@ -50,7 +50,7 @@ class Caller:
     scopes: frozenset[str]
     is_live: bool
     rate_limit: int  # requests a minute
-    user: str = ""  # public id of the user whose key it is, or of the team; neither: it is account-wide
+    user: str = ""  # public ids of those whose numbers it sees; both empty: the whole account's
     team: str = ""
 
     @property

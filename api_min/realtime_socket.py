@@ -1,7 +1,7 @@
 """The Teletracker WebSocket: a client authenticates, then starts and stops its user's and its account's event stream.
 
 Requests and answers are JSON messages, one `type` each (`authrequest` → `authresponse`). A client that is refused is
-told why and may try again, up to `MOST_FAULTS` times; one that says nothing for `auth_s` is sent away.
+told why and may try again, `MOST_FAULTS` times in a row; one that has not authenticated after `auth_s` is sent away.
 """
 
 import asyncio
@@ -72,15 +72,16 @@ class RealtimeSocket:
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
         sink = SocketSink(receive, send)
-        session = Session(self._hub, self._identify, sink, receive)
-        talk, gone = asyncio.create_task(session.run(self._auth_s)), asyncio.create_task(sink.gone())
+        talk = asyncio.create_task(Session(self._hub, self._identify, sink, receive).run(self._auth_s))
         try:
-            await asyncio.wait({talk, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({talk, sink.sender}, return_when=asyncio.FIRST_COMPLETED)
             farewell = await talk if talk.done() else Farewell(LATER, "reconnect, and resume with lastEventId")
+        except BaseException:
+            sink.cut()
+            raise
         finally:
-            for task in (talk, gone):
-                task.cancel()
-            await asyncio.wait({talk, gone})
+            talk.cancel()
+            await asyncio.wait({talk})
         await sink.close(farewell.code, farewell.reason)
 
 
@@ -131,11 +132,12 @@ class Session:
             request = _parse(text)
             name = f"{request['type'].removesuffix('request')}response"
             await self._obey(request, name)
+            self._faults = 0
         except CarillonError as refusal:
             self._say({"type": name, "success": False, "code": refusal.code, "reason": refusal.message})
             self._faults += 1
             if self._faults >= MOST_FAULTS:
-                raise Farewell(REFUSED, f"{MOST_FAULTS} requests were refused") from None
+                raise Farewell(REFUSED, f"{MOST_FAULTS} requests in a row were refused") from None
         except (SQLAlchemyError, OSError) as error:
             _log.warning("realtime.unavailable", error=type(error).__name__)
             self._say({"type": name, "success": False, "code": "unavailable", "reason": "try again in a moment"})

@@ -7,7 +7,7 @@ only a transport can be aborted. It hangs on one private attribute of uvicorn, r
 import asyncio
 import socket
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from starlette.types import Message, Receive, Send
 
@@ -22,16 +22,27 @@ class ClientSink(Sink, Protocol):
         """Returns when the client has gone or was cut."""
 
 
+@runtime_checkable
+class Transport(Protocol):
+    """What we use of asyncio.Transport, which uvloop's transports do not inherit from."""
+
+    def get_extra_info(self, name: str, default: object = None) -> socket.socket | None: ...
+    def is_closing(self) -> bool: ...
+    def write(self, data: bytes) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def abort(self) -> None: ...
+
+
 def open_sink(receive: Receive, send: Send) -> ClientSink:
     """The sink of a response whose start has been sent."""
     transport = server_transport(receive)
     return AsgiSink(receive, send) if transport is None else TransportSink(transport, receive, send)
 
 
-def server_transport(receive: Receive) -> asyncio.Transport | None:
+def server_transport(receive: Receive) -> Transport | None:
     """The connection behind an ASGI `receive`, its kernel buffer bounded; None where the server does not show it."""
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    if not isinstance(transport, asyncio.Transport):
+    if not isinstance(transport, Transport):
         return None
     raw = transport.get_extra_info("socket")
     if raw is not None:
@@ -43,7 +54,7 @@ def server_transport(receive: Receive) -> asyncio.Transport | None:
 class TransportSink:
     """Writes HTTP chunks itself. The response never ends, so the server has nothing of its own to write."""
 
-    def __init__(self, transport: asyncio.Transport, receive: Receive, send: Send) -> None:
+    def __init__(self, transport: Transport, receive: Receive, send: Send) -> None:
         self._transport = transport
         self._receive = receive
         self._send = send

@@ -4,7 +4,6 @@ A frame of the feed is one line of JSON, and the tail joins lines: each of them 
 """
 
 import asyncio
-from contextlib import suppress
 
 from starlette.types import Receive, Send
 
@@ -23,11 +22,11 @@ class SocketSink:
         self._bytes = 0
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
-        self._sender = asyncio.create_task(self._run())
+        self.sender = asyncio.create_task(self._run())  # done when nothing can be sent any more
 
     @property
     def is_open(self) -> bool:
-        return not self._sender.done() and (self._transport is None or not self._transport.is_closing())
+        return not self.sender.done() and (self._transport is None or not self._transport.is_closing())
 
     def write(self, data: bytes) -> None:
         if data and self.is_open:
@@ -47,24 +46,22 @@ class SocketSink:
     def cut(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-        self._sender.cancel()
+        self.sender.cancel()
 
     async def gone(self) -> None:
         """Returns when nothing can be sent any more."""
-        await asyncio.wait({self._sender})
+        await asyncio.wait({self.sender})
 
     async def close(self, code: int, reason: str) -> None:
-        """Says the last word and ends; a client that does not take what is pending is cut. Cut before: does nothing."""
+        """Says the last word and ends; a client that does not take what is pending is cut."""
         try:
             async with asyncio.timeout(FLUSH_S):
                 await self.drained()
-                if self.is_open:
+                if self.is_open or self._transport is None:  # which could only be cut in words
                     await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except (TimeoutError, OSError, RuntimeError):  # RuntimeError: the server has closed already
             self.cut()
-        self._sender.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._sender
+        self.sender.cancel()
 
     async def _run(self) -> None:
         try:

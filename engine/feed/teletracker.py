@@ -15,7 +15,7 @@ from engine.clock import iso
 from engine.feed import frames
 from engine.feed.dialect import Encoded
 from engine.rules import topics
-from engine.rules.events import Owner, owner_of
+from engine.rules.events import Owner, is_own, owner_of
 
 
 class Sse:
@@ -75,7 +75,7 @@ ACCOUNT_EVENTS = Socket("accountevent")
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """A filter: some topics, of a user's or a team's numbers; without either, of all numbers of the account."""
+    """A filter: some topics, of the numbers of a user and of the team; without either, of all of the account."""
 
     names: frozenset[str] = topics.ALL
     user: str = ""
@@ -86,12 +86,10 @@ class Topics:
         return topics.types_of(self.names)
 
     def wants(self, event: Encoded) -> bool:
-        return event.name in self.names and self._concerns(event.owner)
+        return event.name in self.names and self.owns(event.owner)
 
-    def _concerns(self, owner: Owner | None) -> bool:
-        if self.user:
-            return owner is not None and owner.user == self.user
-        return not self.team or (owner is not None and owner.team == self.team)
+    def owns(self, owner: Owner | None) -> bool:
+        return is_own(owner, self.user, self.team)
 
 
 def body(topic: str, event: Mapping[str, object], owner: Owner | None) -> dict[str, object]:

@@ -57,6 +57,21 @@ def owner_of(event: Mapping[str, object]) -> Owner | None:
     return Owner(*found) if isinstance(found, list) else None
 
 
+def is_own(owner: Owner | None, user: str, team: str) -> bool:
+    """May a key of that user, in that team, hear of a number? Without either it is account-wide and hears of all.
+
+    A user hears of their own numbers and of those that are the team's own, not of a colleague's personal ones; a team's
+    key hears of its members' too.
+    """
+    if not user and not team:
+        return True
+    if owner is None:
+        return False
+    if user and owner.user:
+        return owner.user == user
+    return bool(team) and owner.team == team
+
+
 def channel_of(event_type: str) -> str:
     """`"campaign.call.busy"` → `"campaign"`."""
     return event_type.partition(".")[0]

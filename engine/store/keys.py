@@ -38,9 +38,12 @@ _INSERT = text(f"""
         :expires_at)
     returning {_COLUMNS}
 """)
-_FIND = text(f"""
-    select {_COLUMNS} from api_keys
-     where hash = :hash and revoked_at is null and (expires_at is null or expires_at > :real_now)
+# A key's team is its own, or its user's.
+_FIND = text("""
+    select k.id, k.account_id, k.prefix, k.name, k.scopes, k.rate_limit, k.is_live, k.user_id,
+           coalesce(k.team_id, u.team_id) as team_id, k.created_at, k.expires_at, k.revoked_at
+      from api_keys k left join users u on u.id = k.user_id
+     where k.hash = :hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > :real_now)
 """)
 _LIST = text(f"select {_COLUMNS} from api_keys where account_id = :account_id order by id")
 _REVOKE = text("""

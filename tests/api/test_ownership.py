@@ -54,14 +54,15 @@ async def test_a_number_moves_from_line_to_line_and_back_to_the_account(api: Api
 async def test_keys_belong_to_a_user_or_a_team_or_to_nobody(api: Api) -> None:
     client = await api.client()
     team = await made(client, "teams")
-    user = await made(client, "users")
-    owners = [{"userId": user}, {"teamId": team}, {}]
+    user, alone = await made(client, "users", teamId=team), await made(client, "users")
+    owners: list[dict[str, str]] = [{"userId": user}, {"userId": alone}, {"teamId": team}, {}]
     keys = [await client("POST", "/api/keys", {"name": "k", "scopes": ["sms:read"], **owner}) for owner in owners]
-    assert [(key.json["userId"], key.json["teamId"]) for key in keys] == [(user, None), (None, team), (None, None)]
+    shown = [(user, None), (alone, None), (None, team), (None, None)]
+    assert [(key.json["userId"], key.json["teamId"]) for key in keys] == shown
     callers = [await api.held.keys.identify(key.json["key"]) for key in keys]
-    assert [(caller.user, caller.team) for caller in callers] == [(user, ""), ("", team), ("", "")]
-    listed = (await client("GET", "/api/keys")).json["keys"][1:]
-    assert [(key["userId"], key["teamId"]) for key in listed] == [(user, None), (None, team), (None, None)]
+    assert [(caller.user, caller.team) for caller in callers] == [(user, team), (alone, ""), ("", team), ("", "")]
+    listed = (await client("GET", "/api/keys")).json["keys"]
+    assert [(key["userId"], key["teamId"]) for key in sorted(listed, key=lambda key: key["id"])[-4:]] == shown
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.feed.conftest import parse
 from tests.realtime.conftest import told
 
 ANN = Owner("line_1", "user_1", "team_1")
+BOB = Owner("line_2", "user_2", "team_1")
 TEAM_LINE = Owner("line_3", "", "team_1")
 SHARED_LINE = Owner("line_4")
 
@@ -77,16 +78,19 @@ def test_a_socket_is_told_of_gaps_too() -> None:
 @pytest.mark.parametrize(
     ("wish", "heard"),
     [
-        (Topics(), {ANN, TEAM_LINE, SHARED_LINE, None}),
+        (Topics(), {ANN, BOB, TEAM_LINE, SHARED_LINE, None}),
         (Topics(user="user_1"), {ANN}),
-        (Topics(team="team_1"), {ANN, TEAM_LINE}),
-        (Topics(user="user_2"), set()),
+        (Topics(user="user_1", team="team_1"), {ANN, TEAM_LINE}),
+        (Topics(team="team_1"), {ANN, BOB, TEAM_LINE}),
+        (Topics(user="user_3"), set()),
         (Topics(team="team_2"), set()),
         (Topics(frozenset({"voice.incoming.start"})), set()),
     ],
 )
 def test_whose_events_are_heard(wish: Topics, heard: set[Owner | None]) -> None:
-    events = {owner: Encoded(1, "messaging.incoming.sms", b"x", owner) for owner in (ANN, TEAM_LINE, SHARED_LINE, None)}
+    events = {
+        owner: Encoded(1, "messaging.incoming.sms", b"x", owner) for owner in (ANN, BOB, TEAM_LINE, SHARED_LINE, None)
+    }
     assert {owner for owner, event in events.items() if wish.wants(event)} == heard
 
 

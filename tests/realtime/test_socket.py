@@ -9,10 +9,12 @@ from typing import Any
 import aiohttp
 import pytest
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_min.realtime_socket import MAX_MESSAGE_BYTES, MOST_FAULTS, RealtimeSocket
+from api_min.sinks import server_transport
 from engine.feed.hub import Hub
 from engine.rules.events import Owner
 from tests.api.conftest import Serve
@@ -345,6 +347,31 @@ async def test_a_client_that_stops_reading_is_cut_and_the_others_are_not(
         await tell(client.account_id, told("sms.sent"))
         assert (await healthy.hear())["id"] == written + 1
         reader._protocol.transport.resume_reading()
+
+
+def test_the_connection_of_uvloop_is_found() -> None:
+    """When this fails, a slow reader is no longer cut in production, but asked to go."""
+    found: list[object] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        found.append(server_transport(receive))
+        await receive()
+        await send({"type": "websocket.close"})
+
+    async def connect() -> None:
+        config = uvicorn.Config(application, port=0, lifespan="off", log_config=None, loop="none")
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server._serve())
+        await eventually(lambda: server.started)
+        host, port = server.servers[0].sockets[0].getsockname()
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await session.ws_connect(f"http://{host}:{port}")
+        server.should_exit = True
+        await task
+
+    uvloop.run(connect())
+    assert type(found[0]).__module__.startswith("uvloop")
 
 
 async def test_the_key_is_in_no_log_line(api: Api, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,7 +43,7 @@ async def owned(api: Api, client: Client) -> dict[str, Any]:
     """A team with Ann in it, and Bob; a client with Ann's key, and one with the team's."""
     team = (await client("POST", "/api/teams", {"name": "Support"})).json["id"]
     ann = (await client("POST", "/api/users", {"name": "Ann", "teamId": team})).json["id"]
-    bob = (await client("POST", "/api/users", {"name": "Bob"})).json["id"]
+    bob = (await client("POST", "/api/users", {"name": "Bob", "teamId": team})).json["id"]
     keys = [
         (await client("POST", "/api/keys", {"name": "k", "scopes": ["sms:read"], **owner})).json["key"]
         for owner in ({"userId": ann}, {"teamId": team})
@@ -75,7 +75,7 @@ async def test_each_key_hears_of_its_own_numbers(api: Api, tell: Tell) -> None:
         client.account_id,
         told("sms.received", Owner("line_1", made["ann"], made["team"])),
         told("sms.received", Owner("line_2", "", made["team"])),
-        told("sms.received", Owner("line_3", made["bob"])),
+        told("sms.received", Owner("line_3", made["bob"], made["team"])),
         told("sms.received"),
     )
     await tell(client.account_id, told("voice.inbound", Owner("line_1", made["ann"], made["team"])))
@@ -83,8 +83,8 @@ async def test_each_key_hears_of_its_own_numbers(api: Api, tell: Tell) -> None:
     async def heard(one: Client, query: str = "stream=user") -> list[int]:
         return [seq for _, seq in await replayed(one, query, 5)]
 
-    assert await heard(made["ann_client"]) == [1, 5]
-    assert await heard(made["team_client"]) == [1, 2, 5]
+    assert await heard(made["ann_client"]) == [1, 2, 5]  # her own, and her team's
+    assert await heard(made["team_client"]) == [1, 2, 3, 5]
     assert await heard(client) == await heard(client, "") == await heard(client, "stream=account") == [1, 2, 3, 4, 5]
     for restricted in (made["ann_client"], made["team_client"]):
         async with stream(restricted, "stream=account") as answer:
