@@ -9,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from api_min.cli.main import COMMANDS
+from api_min.ownership_schemas import LineIn, TeamIn, UserIn
 from api_min.schemas import CallIn, DidIn, KeyIn, PhonesIn
 from engine.rules.campaign_config import parse_campaign
 from engine.settings import Settings
@@ -17,7 +18,15 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
 
-BODIES: dict[str, type[BaseModel]] = {"prospects": PhonesIn, "voice": CallIn, "dids": DidIn, "keys": KeyIn}
+BODIES: dict[str, type[BaseModel]] = {
+    "prospects": PhonesIn,
+    "voice": CallIn,
+    "dids": DidIn,
+    "keys": KeyIn,
+    "teams": TeamIn,
+    "users": UserIn,
+    "lines": LineIn,
+}
 
 
 def variable(name: str, field: FieldInfo) -> str:
