@@ -26,6 +26,26 @@ _ORPHANS: dict[str, str] = {
     "attempts from a DID of another account": (
         "attempts a left join dids d on d.id = a.did_id where d.account_id is distinct from a.account_id"
     ),
+    "DIDs on a line of another account": (
+        "dids d left join lines l on l.id = d.line_id"
+        " where d.line_id is not null and l.account_id is distinct from d.account_id"
+    ),
+    "lines of another account's user or team": (
+        "lines l left join users u on u.id = l.user_id left join teams t on t.id = l.team_id"
+        " where (l.user_id is not null and u.account_id is distinct from l.account_id)"
+        " or (l.team_id is not null and t.account_id is distinct from l.account_id)"
+    ),
+    "users in another account's team": (
+        "users u left join teams t on t.id = u.team_id"
+        " where u.team_id is not null and t.account_id is distinct from u.account_id"
+    ),
+    # A revoked or expired key may outlive its owner.
+    "working keys of another account's user or team": (
+        "api_keys k left join users u on u.id = k.user_id left join teams t on t.id = k.team_id"
+        " where k.revoked_at is null and (k.expires_at is null or k.expires_at > now())"
+        " and ((k.user_id is not null and u.account_id is distinct from k.account_id)"
+        " or (k.team_id is not null and t.account_id is distinct from k.account_id))"
+    ),
 }
 
 

@@ -49,6 +49,15 @@ BREAKS = [
     ("update prospects set account_id = 1", "accounts_agree"),
     ("update attempts set account_id = 1", "accounts_agree"),
     ("update attempts set did_id = 1", "accounts_agree"),
+    ("update dids set line_id = 1", "accounts_agree"),
+    ("insert into lines select 1, id, 'x', 2, null, '-infinity' from accounts", "accounts_agree"),
+    ("insert into lines select 1, id, 'x', null, 2, '-infinity' from accounts", "accounts_agree"),
+    ("insert into users select 1, id, 2, 'x', '-infinity' from accounts", "accounts_agree"),
+    (
+        "insert into api_keys (id, account_id, hash, prefix, name, scopes, rate_limit, is_live, user_id, created_at)"
+        " select 1, id, '', '', '', '{}', 1, false, 2, '-infinity' from accounts",
+        "accounts_agree",
+    ),
     ("delete from campaigns", "accounts_agree"),
     ("delete from accounts", "accounts_agree"),
 ]
