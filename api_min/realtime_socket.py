@@ -18,11 +18,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api_min.problems import render
 from api_min.realtime import Identify, Kind, parse_topics, wish_of
-from api_min.socket_sink import SocketSink
+from api_min.socket_sink import SocketSink, open_socket
 from api_min.streams import MAX_KEY_CHARS, hide_token
 from engine.errors import CarillonError, Conflict, InvalidInput, Unauthorized
 from engine.feed import teletracker
 from engine.feed.hub import Hub
+from engine.feed.tail import Subscription
 from engine.feed.teletracker import Topics
 from engine.rules import topics as topic_rules
 
@@ -71,17 +72,16 @@ class RealtimeSocket:
         hide_token(scope)
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
-        sink = SocketSink(receive, send)
+        sink = open_socket(receive, send)
         talk = asyncio.create_task(Session(self._hub, self._identify, sink, receive).run(self._auth_s))
+        sink.on_gone(talk.cancel)
         try:
-            await asyncio.wait({talk, sink.sender}, return_when=asyncio.FIRST_COMPLETED)
-            farewell = await talk if talk.done() else Farewell(LATER, "reconnect, and resume with lastEventId")
+            await asyncio.wait({talk})
         except BaseException:
+            talk.cancel()
             sink.cut()
             raise
-        finally:
-            talk.cancel()
-            await asyncio.wait({talk})
+        farewell = Farewell(LATER, "reconnect, and resume with lastEventId") if talk.cancelled() else talk.result()
         await sink.close(farewell.code, farewell.reason)
 
 
@@ -101,7 +101,7 @@ class Session:
         self._key = ""
         self._is_admitted = False
         self._faults = 0
-        self._streams: dict[Kind, asyncio.Task[None]] = {}
+        self._streams: dict[Kind, asyncio.Task[Subscription | None]] = {}
 
     async def run(self, auth_s: float) -> Farewell:
         """Talks until the client goes or is sent away, and says how it ended. Nothing that it sends raises."""
@@ -162,7 +162,7 @@ class Session:
         caller = await self._identify(self._key)  # again: the start of a stream counts, and the key may be revoked
         wish = wish_of(caller, kind, names)
         self._say({"type": answer, "success": True})
-        self._streams[kind] = asyncio.create_task(self._follow(caller.account_id, kind, wish, after))
+        self._streams[kind] = asyncio.create_task(self._begin(caller.account_id, kind, wish, after))
 
     async def _authenticate(self, token: object) -> None:
         if self._is_admitted:
@@ -173,25 +173,25 @@ class Session:
         self._key = token[:MAX_KEY_CHARS]
         self._is_admitted = True
 
-    async def _follow(self, account_id: int, kind: Kind, wish: Topics, after: str | None) -> None:
-        """Until it is cancelled. The connection is cut when the history cannot be read: the client resumes by id."""
+    async def _begin(self, account_id: int, kind: Kind, wish: Topics, after: str | None) -> Subscription | None:
+        """The connection is cut when the history cannot be read: the client resumes by id."""
         try:
-            subscription = await self._hub.subscribe(account_id, self._sink, _DIALECTS[kind], wish, after)
+            return await self._hub.subscribe(account_id, self._sink, _DIALECTS[kind], wish, after)
         except (SQLAlchemyError, OSError) as error:
             _log.warning("stream.failed", error=type(error).__name__)
             self._sink.cut()
-            return
-        try:
-            await self._sink.gone()
-        finally:
-            self._hub.unsubscribe(subscription)
+            return None
 
     async def _stop(self, kind: Kind) -> None:
         """No event follows. Of a stream that is not on: does nothing."""
         stream = self._streams.pop(kind, None)
-        if stream is not None:
-            stream.cancel()
-            await asyncio.wait({stream})
+        if stream is None:
+            return
+        stream.cancel()  # while it still catches up
+        await asyncio.wait({stream})
+        subscription = None if stream.cancelled() else stream.result()
+        if subscription is not None:
+            self._hub.unsubscribe(subscription)
 
     def _say(self, message: Mapping[str, object]) -> None:
         self._sink.write(orjson.dumps(message) + b"\n")

@@ -89,6 +89,7 @@ class Server(uvicorn.Server):
                 ws="websockets-sansio",
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_ping_interval=held.runtime.settings.heartbeat_s,
+                ws_ping_timeout=held.runtime.settings.heartbeat_s,
                 ws_per_message_deflate=False,  # a compressor per client would cost more than what it saves
                 lifespan="off",
                 log_config=None,

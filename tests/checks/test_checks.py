@@ -54,8 +54,8 @@ BREAKS = [
     ("insert into lines select 1, id, 'x', null, 2, '-infinity' from accounts", "accounts_agree"),
     ("insert into users select 1, id, 2, 'x', '-infinity' from accounts", "accounts_agree"),
     (
-        "insert into api_keys (id, account_id, hash, prefix, name, scopes, rate_limit, is_live, user_id, created_at)"
-        " select 1, id, '', '', '', '{}', 1, false, 2, '-infinity' from accounts",
+        """insert into api_keys (id, account_id, hash, prefix, name, scopes, rate_limit, is_live, user_id, created_at)
+           select 1, id, '', '', '', '{}', 1, false, 2, '-infinity' from accounts""",
         "accounts_agree",
     ),
     ("delete from campaigns", "accounts_agree"),
