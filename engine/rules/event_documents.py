@@ -57,6 +57,38 @@ class SmsReceivedMessage(BaseModel):
     received_at: str
 
 
+class ReplayTruncated(Payload):
+    """Some events that match are not sent: they are dropped, or too many."""
+
+    requested: int
+    oldest: int = Field(description="the first that is sent, or could be")
+    newest: int
+
+
+class ReplayReset(Payload):
+    """The number asked for is none of this log; what follows is live."""
+
+    requested: str
+    newest: int
+
+
+class SocketReplay(Payload):
+    """How the WebSocket tells of either."""
+
+    type: Literal["userevent", "accountevent"]
+    id: int
+    category: Literal["replay"]
+    event_name: Literal["truncated", "reset"]
+    data: ReplayTruncated | ReplayReset
+
+
+class Connected(Payload):
+    """The SMS stream begins with it."""
+
+    client_id: str
+    timestamp: int = Field(description="milliseconds since 1970")
+
+
 class AuthRequest(BaseModel):
     type: Literal["authrequest"]
     token: str
@@ -87,10 +119,25 @@ class _Schemas(GenerateJsonSchema):
         return False
 
 
+# What streams tell of themselves, and on which.
+_OWN: tuple[tuple[str, str, type[Payload], Mapping[str, object]], ...] = (
+    ("replay.truncated", "all", ReplayTruncated, {"requested": 17, "oldest": 1001, "newest": 2000}),
+    ("replay.reset", "all", ReplayReset, {"requested": "9999", "newest": 2000}),
+    (
+        "connected",
+        "revdesk",
+        Connected,
+        {"clientId": "sms-059rcwamerv0j-1773252000000-x4k2m9q", "timestamp": 1773252000000},
+    ),
+)
 _WIRE: tuple[type[BaseModel], ...] = (
     TrunxEvent,
     TeletrackerEvent,
     SmsReceivedMessage,
+    ReplayTruncated,
+    ReplayReset,
+    SocketReplay,
+    Connected,
     AuthRequest,
     StartRequest,
     StopRequest,
@@ -111,11 +158,14 @@ def schemas(models: Iterable[type[BaseModel]], place: str) -> Document:
 
 
 def catalog() -> Document:
-    """Channels, and every event with its names in each dialect, its payload's schema and an example."""
-    definitions = schemas([event.payload for event in EVENTS], "#/schemas")
+    """Channels, every event with its names in each dialect, its payload's schema and an example, and what streams tell
+    of themselves."""
+    models = [*(event.payload for event in EVENTS), *(model for _, _, model, _ in _OWN)]
+    definitions = schemas(models, "#/schemas")
     return {
         "channels": [{"name": name, "description": summary} for name, summary in CHANNEL_SUMMARIES.items()],
         "events": [_listed(event) for event in EVENTS],
+        "streamEvents": [_listed_own(*each) for each in _OWN],
         "schemas": definitions,
     }
 
@@ -124,6 +174,7 @@ def asyncapi(version: str, host: str, *, is_secure: bool) -> Document:
     """The streams at `host` (with its port, if it has one) as an AsyncAPI document."""
     tls = "s" if is_secure else ""
     messages = _trunx_messages() | _teletracker_messages() | _revdesk_messages() | _socket_messages()
+    messages |= _own_messages("all", "revdesk")
     channels = _channels()
     return {
         "asyncapi": ASYNCAPI,
@@ -163,6 +214,24 @@ def _listed(event: CatalogEvent) -> Document:
         },
         "payload": {"$ref": f"#/schemas/{event.payload.__name__}"},
         "example": dict(event.example),
+    }
+
+
+def _listed_own(name: str, dialect: str, model: type[Payload], example: Mapping[str, object]) -> Document:
+    return {
+        "type": name,
+        "description": model.__doc__,
+        "dialect": dialect,
+        "payload": {"$ref": f"#/schemas/{model.__name__}"},
+        "example": dict(example),
+    }
+
+
+def _own_messages(*dialects: str) -> Document:
+    return {
+        f"stream.{name}": _message(name, model.__doc__ or "", _schema(model.__name__), example)
+        for name, dialect, model, example in _OWN
+        if dialect in dialects
     }
 
 
@@ -237,6 +306,12 @@ def _socket_messages() -> Document:
             {"type": _START_TYPES[0], "topics": ["voice.**"]},
         ),
         "socket.stop": _message("stop request", "Stops a stream", _schema("StopRequest"), {"type": _STOP_TYPES[0]}),
+        "socket.replay": _message(
+            "replay",
+            "Tells that events are left out, or that the history is another",
+            _schema("SocketReplay"),
+            {"type": "userevent", "id": 2000, "category": "replay", "eventName": "reset", "data": _OWN[1][3]},
+        ),
         "socket.answer": _message(
             "response", "Answers a request", _schema("Answer"), {"type": "authresponse", "success": True}
         ),
@@ -258,11 +333,13 @@ def _wrapped(envelope: str, field: str, *names: str) -> Document:
 
 
 def _channels() -> Document:
-    trunx, topics = list(_trunx_messages()), list(_teletracker_messages())
+    own = list(_own_messages("all"))
+    trunx, topics = [*_trunx_messages(), *own], list(_teletracker_messages())
+    texts = [*_revdesk_messages(), *_own_messages("all", "revdesk")]
     return {
         "events": _channel("/api/events", "http", "All events, by channel", trunx),
-        "smsStream": _channel("/api/v1/sms/stream", "http", "Messages received", list(_revdesk_messages())),
-        "realtimeEvents": _channel("/api/realtime/events", "http", "Calls and messages, by topic", topics),
+        "smsStream": _channel("/api/v1/sms/stream", "http", "Messages received", texts),
+        "realtimeEvents": _channel("/api/realtime/events", "http", "Calls and messages, by topic", [*topics, *own]),
         "realtime": _channel("/api/realtime", "socket", "The same, on request", [*topics, *_socket_messages()]),
     }
 

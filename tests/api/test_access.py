@@ -60,6 +60,7 @@ BODIES = {
 OTHERS = {
     ("GET", "/api/events"),
     ("GET", "/api/realtime/events"),
+    ("GET", "/api/v1/sms/stream"),
     ("GET", "/api/events/catalog"),
     ("GET", "/api/events/asyncapi.json"),
 }

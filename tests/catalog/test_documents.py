@@ -11,7 +11,7 @@ from engine.feed.teletracker import ACCOUNT_EVENTS, Sse
 from engine.feed.trunx import Trunx
 from engine.rules import event_documents
 from engine.rules.event_catalog import EVENTS
-from engine.rules.event_documents import TeletrackerEvent, TrunxEvent
+from engine.rules.event_documents import SocketReplay, TeletrackerEvent, TrunxEvent
 from tests.api.conftest import api, plain_logs, serve
 from tests.api.harness import Api
 from tests.realtime.conftest import told
@@ -79,6 +79,21 @@ def test_messages_are_those_of_the_catalog() -> None:
         wanted += [f"{name}.{dialects[name]}" for name in ("trunx", "revdesk") if dialects[name]]
         assert wanted
         assert set(wanted) <= names
+
+
+def test_what_streams_tell_of_themselves_is_what_they_send() -> None:
+    sent = {
+        "replay.truncated": orjson.loads(data_of(Sse.truncated(17, 1001, 2000))),
+        "replay.reset": orjson.loads(data_of(Sse.reset("9999", 2000))),
+    }
+    listed = {each["type"]: each["example"] for each in CATALOG["streamEvents"]}
+    assert listed.keys() == {"replay.truncated", "replay.reset", "connected"}
+    assert {name: listed[name] for name in sent} == sent
+    for name, channel in ASYNCAPI["channels"].items():
+        wanted = {"socket.replay"} if name == "realtime" else {f"stream.{name}" for name in sent}
+        assert wanted <= channel["messages"].keys()
+    for line in (ACCOUNT_EVENTS.truncated(17, 1001, 2000), ACCOUNT_EVENTS.reset("9999", 2000)):
+        SocketReplay.model_validate_json(line)
 
 
 def test_clients_may_meet_fields_of_a_later_version() -> None:
