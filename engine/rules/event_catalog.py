@@ -46,6 +46,7 @@ class CatalogEvent:
 
 
 _SMS, _CALL, _END = "engine.rules.sms_flow", "engine.rules.call_flow", "engine.rules.call_end"
+_INBOUND = "engine.dispatch.inbound"
 _CONTACT: Example = {
     "attempt": 1,
     "campaignId": "camp_059rcwamerv0j",
@@ -104,6 +105,7 @@ _SMS_EVENTS = (
             "created_at": "2026-03-11T18:00:00.000Z",
             **_PARTS,
         },
+        _INBOUND,
         revdesk="sms_received",
     ),
     _E(
@@ -117,12 +119,13 @@ _SMS_EVENTS = (
             "messageId": "msg_059rcwamerv0j",
             "keyword": "STOP",
         },
+        _INBOUND,
     ),
 )
 _VOICE_EVENTS = (
     _E("voice.initiated", "A call began", p.CallInitiated, _DIALLED | {"carrierId": "c-1"}, _CALL),
     _E("voice.ai.initiated", "A call for an agent began", p.CallInitiated, _DIALLED | {"carrierId": "c-1"}, _CALL),
-    _E("voice.inbound", "Somebody calls one of your numbers", p.CallInbound, _LEG | {"status": "ringing"}),
+    _E("voice.inbound", "Somebody calls one of your numbers", p.CallInbound, _LEG | {"status": "ringing"}, _INBOUND),
     _E("voice.answered", "Someone or something answered", p.CallAnswered, _ANSWERED, _CALL),
     _E("voice.amd", "Who or what answered", p.CallAmd, _ANSWERED | {"amd": "human"}, _CALL),
     _E("voice.dtmf", "A key was pressed", p.CallDtmf, _ANSWERED | {"digit": "1"}),
@@ -225,8 +228,8 @@ _OTHER_EVENTS = (
     ),
 )
 _CONTROL_EVENTS = (
-    _E("call.incoming.answered", "Someone or something answered an incoming call", p.CallLeg, _LEG),
-    _E("call.incoming.ended", "An incoming call ended", p.CallLegEnded, _LEG | {"durationS": 42}),
+    _E("call.incoming.answered", "Someone or something answered an incoming call", p.CallLeg, _LEG, _INBOUND),
+    _E("call.incoming.ended", "An incoming call ended", p.CallLegEnded, _LEG | {"durationS": 42}, _INBOUND),
     _E("call.internal.started", "A call between two users began", p.CallLeg, _LEG),
     _E("call.internal.answered", "A user answered another", p.CallLeg, _LEG),
     _E("call.internal.ended", "A call between two users ended", p.CallLegEnded, _LEG | {"durationS": 42}),

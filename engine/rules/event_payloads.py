@@ -63,9 +63,25 @@ class SmsDelivered(_Message):
     outcome: Literal["delivered"]
 
 
-class SmsFailed(_Message, _Ended):
-    status: Outcome
+class SmsFailed(Payload):
+    """Also of a one-off text that its receiver's opt-out caught in the queue: it has no attempt."""
+
+    id: str
+    attempt: int | None = Field(None, ge=1)
+    campaign_id: str | None = None
+    prospect_id: str | None = None
+    from_: str = Field(alias="from", description="one of your numbers")
+    to: str = E164
+    line: str | None = None
+    status: Outcome | Literal["suppressed"]
+    outcome: Outcome | None = None
+    reason: str | None = None
+    next_attempt_at: datetime | None = Field(None, description="when it is tried again, if it is")
     error_code: str | None = Field(None, description="the carrier's own code")
+    carrier_id: str | None = Field(None, description="the carrier's own id")
+    segments: int | None = Field(None, ge=1, description="parts that the carrier counts")
+    encoding: Literal["GSM-7", "UCS-2"] | None = None
+    media_urls: list[str] | None = Field(None, description="makes it an MMS")
 
 
 class SmsReceived(Payload):
