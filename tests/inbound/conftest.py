@@ -14,6 +14,7 @@ from engine.checks.evidence import Evidence
 from engine.clock import Clock, real_now
 from engine.dispatch import inbound
 from engine.dispatch.inbound import InboundContext, Taken
+from engine.rules.event_catalog import BY_TYPE
 from engine.rules.telephony import InboundMessage, Media
 from tests.dispatch.conftest import World, world
 
@@ -53,9 +54,12 @@ def write(world: World, did: int, clock: Clock) -> Write:
 
 
 async def events(world: World) -> list[dict[str, Any]]:
-    """What the outbox holds, in order."""
+    """What the outbox holds, in order; each as the catalog describes it."""
     rows = await world.execute("select unnest(events) from outbox order by id")
-    return [orjson.loads(str(row[0])) for row in rows]
+    found = [orjson.loads(str(row[0])) for row in rows]
+    for event in found:
+        BY_TYPE[event["type"]].payload.model_validate(event["payload"])
+    return found
 
 
 async def types(world: World) -> list[str]:
