@@ -11,7 +11,7 @@ from api_min import callbacks, problems
 from api_min.context import RequestContext
 from api_min.deps import Deps, Held
 from api_min.replies import reply
-from api_min.routes import campaigns, components, dids, keys, prospects, voice
+from api_min.routes import campaigns, components, dids, keys, prospects, voice, webhooks
 from api_min.schemas import ErrorOut
 from api_min.streams import stream_routes
 
@@ -52,7 +52,8 @@ def create_app(held: Deps) -> FastAPI:
     app.state.deps = held
     problems.install(app)
     app.add_middleware(RequestContext)
-    for router in (campaigns.router, prospects.uploads, prospects.router, voice.router, dids.router, keys.router):
+    routers = (campaigns.router, prospects.uploads, prospects.router, voice.router, dids.router, keys.router)
+    for router in (*routers, webhooks.router):
         app.include_router(router, prefix="/api", responses=dict(_ERRORS))
         app.include_router(router, include_in_schema=False)
     for prefix, is_shown in (("/api", True), ("", False)):

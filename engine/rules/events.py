@@ -40,6 +40,8 @@ CATALOG: dict[str, str] = {
     "campaign.prospect.dnc": "engine.dispatch.intent",
     "campaign.stats.updated": "engine.coordinator.stats",
     "campaign.paused.no_dids": "engine.coordinator.dids",
+    "webhook.delivered": "engine.webhooks.record",
+    "webhook.failed": "engine.webhooks.record",
 }
 
 
