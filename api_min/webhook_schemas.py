@@ -1,13 +1,13 @@
 """What goes in and out of the webhooks' routes, as pydantic sees it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from api_min.schemas import _In, _Out
 
-_GLOBS = Field(min_length=1, max_length=1_000, description="`*`, a channel such as `sms.*`, or a name")
-_URL = Field(max_length=10_000, description="https, at a public address")
+Globs = Annotated[list[str], Field(max_length=1_000, description="`*`, a channel such as `sms.*`, or a name")]
+Url = Annotated[str, Field(max_length=10_000, description="https, at a public address")]
 
 LONGEST_OVERLAP_S = 7 * 86_400
 OVERLAP_S = 86_400
@@ -18,8 +18,8 @@ class WebhookIn(_In):
         json_schema_extra={"examples": [{"url": "https://example.com/hooks", "events": ["sms.*", "voice.completed"]}]}
     )
 
-    url: str = _URL
-    events: list[str] = _GLOBS
+    url: Url
+    events: Globs
     ordered: bool = Field(False, description="one at a time, in order; one that fails holds up the rest")
 
 
@@ -32,8 +32,8 @@ class RotateIn(_In):
 class WebhookChangeIn(_In):
     model_config = ConfigDict(json_schema_extra={"examples": [{"active": False}, {"rotateSecret": True}]})
 
-    url: str | None = _URL
-    events: list[str] | None = _GLOBS
+    url: Url | None = None
+    events: Globs | None = None
     ordered: bool | None = None
     active: bool | None = Field(None, description="false pauses it; what happens meanwhile is sent afterwards")
     rotate_secret: bool | RotateIn | None = Field(None, description="true, or `{overlapSeconds}` (default 86400)")

@@ -19,7 +19,7 @@ from engine.webhooks import message
 
 _READ_BYTES = 16_384  # of an answer: enough that a usual one is read whole and its connection used again
 _SHOWN_CHARS = 200
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f]+")
+_UNSHOWN = re.compile(r"[\x00-\x20\x7f]+")
 
 
 def open_session(runtime: Runtime) -> AbstractAsyncContextManager[aiohttp.ClientSession]:

@@ -25,6 +25,7 @@ from engine.store.outbox import publish
 from engine.store.webhooks import Webhook
 from engine.webhooks.loop import Deliverer
 from engine.webhooks.send import open_session
+from tests.api.conftest import api, client, serve  # noqa: F401 — fixtures
 
 ACCOUNT = 7
 DEADLINE_S = 30.0
