@@ -1,7 +1,8 @@
 """One endpoint that this process holds: what it is being sent, and what it is spared.
 
 A slow endpoint holds up only itself: it has a few requests under way and no more. One that failed gets a single request
-at a time; one that is parked, none.
+at a time; one that is parked, none. An ordered one gets the next event when it has accepted the one before; what it has
+accepted is recorded in batches behind that, so a killed process may repeat a short run of events, in their order.
 """
 
 import asyncio
@@ -43,7 +44,6 @@ class Result:
     due: Due
     answer: Answer
     decision: Decision
-    is_ordered: bool
     took_s: float  # from the event seen to the answer
 
 
@@ -72,6 +72,7 @@ class Endpoint:
         self._waiting: deque[Due] = deque()
         self._busy: set[int] = set()  # waiting, under way, or not yet recorded
         self._in_flight = 0
+        self._stuck_at: int | None = None  # of an ordered endpoint: the failed head, until that is recorded
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -82,7 +83,8 @@ class Endpoint:
 
     @property
     def is_paused(self) -> bool:
-        return self._is_closed or not self.webhook.active or self.paused_until > boottime()
+        is_over = self._is_closed or not self.webhook.active
+        return is_over or self._stuck_at is not None or self.paused_until > boottime()
 
     @property
     def room(self) -> int:
@@ -108,8 +110,8 @@ class Endpoint:
     def recorded(self, result: Result) -> None:
         """The result is durable, or cannot be written: then the delivery will be made again."""
         self._busy.discard(result.due.id)
-        if result.is_ordered:
-            self._in_flight -= 1
+        if self._stuck_at == result.due.id:
+            self._stuck_at = None
         if not self._busy:
             self.idle_since = boottime()
         self._begin()
@@ -158,9 +160,10 @@ class Endpoint:
         self._learn(answer)
         decision = judge(answer, due.attempts + 1, self.failures, due.left_s, random.random(), is_ordered=is_ordered)
         self._obey(decision)
-        if not is_ordered:
-            self._in_flight -= 1
-        self._ways.done(Result(self, due, answer, decision, is_ordered, due.waited_s + boottime() - began_at))
+        if is_ordered and not answer.is_accepted:
+            self._stuck_at = due.id  # a fetch would leave it out while it is busy, and the next would overtake it
+        self._in_flight -= 1
+        self._ways.done(Result(self, due, answer, decision, due.waited_s + boottime() - began_at))
         self._begin()
 
     def _learn(self, answer: Answer) -> None:

@@ -79,6 +79,8 @@ class Leases:
         now = boottime()
         idle = [id_ for id_, each in self.held.items() if not each.busy and each.idle_since < now - _LINGER_S]
         await self._release(idle)
+        if not self.held:
+            return
         async with self._db.begin() as conn:
             rows = (await conn.execute(_RENEW, self._params({"ids": arrays.numbers(self.held)}))).all()
         found = {row.id: row for row in rows}

@@ -10,6 +10,8 @@ from engine.store import arrays
 
 _WINDOW = 2_000  # events looked at for one webhook in one statement
 _MOST_AT_ONCE = 200  # webhooks
+_SLOWER = 1.2  # each look that finds nothing makes the next wait so much longer
+_LONGEST_WAIT_S = 0.05
 
 _BEHIND = text("""
     select w.id, w.scanned, h.seq from webhooks w join event_heads h on h.account_id = w.account_id
@@ -47,7 +49,7 @@ class Scan:
     """The duty; `found` hears which webhooks have new deliveries."""
 
     def __init__(self, runtime: Runtime, found: Callable[[Collection[int]], Awaitable[None]]) -> None:
-        self.every_s = runtime.settings.webhook_poll_s
+        self.every_s = self._poll_s = runtime.settings.webhook_poll_s
         self._db, self._reader = runtime.db, runtime.reader
         self._give_up_s = runtime.settings.webhook_give_up_s
         self._found = found
@@ -55,6 +57,12 @@ class Scan:
     async def run_once(self) -> int:
         """Until every webhook is at its account's newest event, or a window is behind no more. Returns the deliveries
         that were written."""
+        written = await self._scan()
+        slower_s = min(self.every_s * _SLOWER, max(_LONGEST_WAIT_S, self._poll_s))
+        self.every_s = self._poll_s if written else slower_s
+        return written
+
+    async def _scan(self) -> int:
         written = 0
         while True:
             async with self._reader.connect() as conn:
