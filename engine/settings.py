@@ -67,7 +67,6 @@ class Settings(BaseSettings):
     slow_reader_bytes: int = 262_144
     relay_poll_s: float = 0.005
     event_keep_days: int = 30
-
     media_max_bytes: int = 5_000_000  # of one file of an incoming MMS; larger ones are not kept
 
     # webhooks

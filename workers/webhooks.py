@@ -1,7 +1,7 @@
 """The process that delivers webhooks: `python -m workers.webhooks`. Any number may run; they share the endpoints.
 
-A process of its own, since it talks to strangers: their TLS handshakes would make the workers miss send slots, and a
-firewall can give the way out to it alone.
+A process of its own, since it talks to strangers: what they cost (a TLS handshake takes milliseconds) would make the
+workers miss send slots, and the workers' machines need no way out but to the carrier.
 """
 
 import asyncio

@@ -72,6 +72,7 @@ class Endpoint:
         self._waiting: deque[Due] = deque()
         self._busy: set[int] = set()  # waiting, under way, or not yet recorded
         self._in_flight = 0
+        self._failed_at = 0.0  # boottime of the last failure that counted
         self._stuck_at: int | None = None  # of an ordered endpoint: the failed head, until that is recorded
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -156,8 +157,8 @@ class Endpoint:
                 self._busy.discard(due.id)
                 return
             began_at = boottime()
-            answer = await self._ways.send(self.webhook, due.seq, due.body)
-        self._learn(answer)
+            answer = await self._send(due)
+        self._learn(answer, began_at)
         decision = judge(answer, due.attempts + 1, self.failures, due.left_s, random.random(), is_ordered=is_ordered)
         self._obey(decision)
         if is_ordered and not answer.is_accepted:
@@ -166,12 +167,22 @@ class Endpoint:
         self._ways.done(Result(self, due, answer, decision, due.waited_s + boottime() - began_at))
         self._begin()
 
-    def _learn(self, answer: Answer) -> None:
+    async def _send(self, due: Due) -> Answer:
+        try:
+            return await self._ways.send(self.webhook, due.seq, due.body)
+        except Exception:  # a bug of ours must cost this delivery its attempt, not the endpoint its place
+            log.exception("webhook.send_failed", webhook=self.webhook.public_id, event_type=due.event_type)
+            return Answer(0, "it could not be sent, by a fault of ours")
+
+    def _learn(self, answer: Answer, began_at: float) -> None:
         if answer.is_accepted and not self.failures:
             return
         self.has_news = True
         if not answer.is_accepted:
-            self.failures += 1
+            # Requests that were under way together tell of one outage, and count as one failure.
+            if began_at >= self._failed_at:
+                self.failures += 1
+                self._failed_at = boottime()
             return
         if self.failures >= PARK_AFTER:
             self.has_recovered = True

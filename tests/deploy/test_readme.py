@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from api_min.cli.main import COMMANDS
 from api_min.schemas import CallIn, DidIn, KeyIn, PhonesIn
+from api_min.webhook_schemas import WebhookIn
 from engine.rules.campaign_config import parse_campaign
 from engine.settings import Settings
 
@@ -17,7 +18,13 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
 
-BODIES: dict[str, type[BaseModel]] = {"prospects": PhonesIn, "voice": CallIn, "dids": DidIn, "keys": KeyIn}
+BODIES: dict[str, type[BaseModel]] = {
+    "prospects": PhonesIn,
+    "voice": CallIn,
+    "dids": DidIn,
+    "keys": KeyIn,
+    "webhooks": WebhookIn,
+}
 
 
 def variable(name: str, field: FieldInfo) -> str:
@@ -42,7 +49,18 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 def test_commands_exist() -> None:
     named = set(re.findall(r"`carillon ([a-z]+)", README))
-    assert {"api", "coordinator", "worker", "relay", "migrate", "key", "campaign", "check", "bench"} <= named
+    assert {
+        "api",
+        "coordinator",
+        "worker",
+        "relay",
+        "webhooks",
+        "migrate",
+        "key",
+        "campaign",
+        "check",
+        "bench",
+    } <= named
     assert named <= COMMANDS.keys()
 
 

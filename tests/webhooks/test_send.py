@@ -1,6 +1,7 @@
 """One request: what goes out is signed and complete, and every way of going wrong has words."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -69,6 +71,24 @@ async def test_the_standard_library_verifies_what_is_sent(sender: Sender, endpoi
         Verifier(SECRET).verify(received.body + b" ", dict(received.headers))
     with pytest.raises(WebhookVerificationError):
         Verifier(OLD).verify(received.body, dict(received.headers))
+
+
+async def test_the_readme_s_own_lines_verify_it_too(sender: Sender, endpoints: Endpoints) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (lines,) = re.findall(r"```python\n(import base64.+?)```", readme, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    is_ours = names["is_ours"]
+    endpoint = endpoints.add()
+    rotated = webhook(endpoint.url, previous_secret=OLD, previous_secret_until=real_now() + timedelta(hours=1))
+    await sender.send(rotated, 1, LINE)
+    (received,) = endpoint.received
+    assert is_ours(SECRET, received.headers, received.body)
+    assert is_ours(OLD, received.headers, received.body)
+    assert not is_ours(SECRET, received.headers, received.body + b" ")
+    assert not is_ours(signing.write_secret(b"x" * 32), received.headers, received.body)
+    stale = dict(received.headers) | {"webhook-timestamp": "1700000000"}
+    assert not is_ours(SECRET, stale, received.body)
 
 
 async def test_while_secrets_overlap_both_verify(sender: Sender, endpoints: Endpoints) -> None:
