@@ -4,7 +4,7 @@ import secrets as randomness
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api_min.auth import Caller, needs
@@ -23,9 +23,10 @@ from api_min.webhook_schemas import (
     WebhooksOut,
 )
 from engine import egress
+from engine.errors import Forbidden
 from engine.rules import signing
 from engine.rules.webhook import parse_globs
-from engine.store import audit, webhook_log, webhooks
+from engine.store import audit, keys, webhook_log, webhooks
 from engine.store.webhook_log import Delivery
 from engine.store.webhooks import Change, Webhook
 from engine.webhooks import trial
@@ -34,9 +35,20 @@ from engine.webhooks.send import Sender
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=ApiRoute)
 
-Manager = Annotated[Caller, needs("webhooks:manage")]
-
 DEFAULT_LOGS = 20
+
+
+async def _manager(caller: Annotated[Caller, needs("webhooks:manage")], held: Held) -> Caller:
+    """A webhook is sent the events of the whole account: a key that hears of less may not make or redirect one."""
+    async with held.runtime.reader.connect() as conn:
+        if not await keys.is_account_wide(conn, caller.key_id):
+            raise Forbidden(
+                "this key hears only of its user's or team's numbers; webhooks need a key of the whole account"
+            )
+    return caller
+
+
+Manager = Annotated[Caller, Depends(_manager)]
 
 
 @router.post("", status_code=201, response_model=NewWebhookOut)

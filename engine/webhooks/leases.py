@@ -19,6 +19,7 @@ from engine.webhooks.endpoint import Endpoint, Ways
 log = structlog.get_logger(__name__)
 
 _LINGER_S = 1.0  # an idle endpoint is kept for so long: the next event probably comes soon
+_REFRESH_S = 1.0  # after which a change made through the API holds at the latest
 _MOST_AT_ONCE = 100  # taken in one look, so that several processes share what comes up
 
 _FACTS = f"{webhooks.COLUMNS}, greatest(0, extract(epoch from parked_until - now()))::float8 as paused_s"
@@ -128,7 +129,7 @@ class Renewal:
     """The duty that keeps the leases."""
 
     def __init__(self, leases: Leases, lease_s: float) -> None:
-        self.every_s = lease_s / 4
+        self.every_s = min(_REFRESH_S, lease_s / 4)
         self._leases = leases
 
     async def run_once(self) -> None:

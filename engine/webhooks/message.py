@@ -44,6 +44,6 @@ def _sms_received(payload: Mapping[str, object], at: str) -> dict[str, object]:
         "to": payload.get("to"),
         "message": payload.get("message", ""),
         "direction": "inbound",
-        "created_at": at,
+        "created_at": payload.get("created_at", at),
     }
     return documented | {name: value for name, value in payload.items() if name not in documented}

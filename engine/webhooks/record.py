@@ -139,11 +139,10 @@ async def publish(conn: AsyncConnection, rows: Iterable[Row[Any] | Delivery], no
 
 def _event(row: Row[Any] | Delivery, now: datetime) -> Event:
     payload: dict[str, object] = {
-        "id": ids.encode("log", row.id),
         "webhookId": ids.encode("whk", row.webhook_id),
+        "deliveryId": ids.encode("log", row.id),
+        "event": row.event_type,
         "eventId": event_id(row.account_id, row.seq),
-        "eventType": row.event_type,
-        "status": row.status,
         "attempts": row.attempts,
         "responseCode": row.response_code,
     }

@@ -31,6 +31,14 @@ SCOPES = {
     ("GET", "/api/sms/{id}/components/1"): "sms:read",
     ("GET", "/api/dids"): "dids:read",
     ("POST", "/api/dids"): "dids:manage",
+    ("GET", "/api/webhooks"): "webhooks:manage",
+    ("POST", "/api/webhooks"): "webhooks:manage",
+    ("GET", "/api/webhooks/{id}"): "webhooks:manage",
+    ("PATCH", "/api/webhooks/{id}"): "webhooks:manage",
+    ("DELETE", "/api/webhooks/{id}"): "webhooks:manage",
+    ("GET", "/api/webhooks/{id}/logs"): "webhooks:manage",
+    ("POST", "/api/webhooks/{id}/test"): "webhooks:manage",
+    ("POST", "/api/webhooks/{id}/logs/{id}/redeliver"): "webhooks:manage",
     ("GET", "/api/keys"): "*",
     ("POST", "/api/keys"): "*",
     ("DELETE", "/api/keys/{id}"): "*",
@@ -41,11 +49,13 @@ BODIES = {
     "/api/voice": CALL,
     "/api/dids": {"number": "+14155550199"},
     "/api/keys": {"name": "x", "scopes": ["*"]},
+    "/api/webhooks": {"url": "https://example.com/", "events": ["*"]},
+    "/api/webhooks/{id}": {"active": False},
 }
 
 
 def body_of(method: str, template: str) -> object:
-    return BODIES.get(template) if method == "POST" else None
+    return BODIES.get(template) if method in ("POST", "PATCH") else None
 
 
 async def test_the_table_above_names_every_route(client: Client) -> None:
@@ -72,7 +82,7 @@ async def test_a_key_in_the_query_opens_no_route_but_streams(client: Client) -> 
 
 async def test_each_route_wants_its_scope_and_names_it(api: Api) -> None:
     owner = await api.client(numbers=[DID])
-    everything = ("campaigns:write", "campaigns:read", "voice:call", "voice:read", "dids:read", "dids:manage")
+    everything = set(SCOPES.values()) - {"*"}
     for (method, template), scope in SCOPES.items():
         path = template.format(id="camp_0000000000001")
         others = await api.client([each for each in everything if each != scope], account_id=owner.account_id)
@@ -91,15 +101,21 @@ async def test_another_tenant_finds_nothing(api: Api) -> None:
     call = await owner("POST", "/api/voice", CALL)
     assert call.status == 201, call.text
     key_id = (await owner("GET", "/api/keys")).json["keys"][0]["id"]
-    things = {"/api/campaigns": campaign_id, "/api/voice": call.json["id"], "/api/keys": key_id}
-    things["/api/sms"] = "msg_0000000000001"
+    webhook_id = (await owner("POST", "/api/webhooks", BODIES["/api/webhooks"])).json["id"]
+    things = {
+        "/api/campaigns": campaign_id,
+        "/api/voice": call.json["id"],
+        "/api/keys": key_id,
+        "/api/webhooks": webhook_id,
+        "/api/sms": "msg_0000000000001",
+    }
     for method, template in SCOPES:
         if "{id}" not in template:
             continue
         path = template.format(id=things[template.partition("/{id}")[0]])
         answer = await stranger(method, path, body_of(method, template))
         assert (answer.status, answer.error["code"]) == (404, "not_found"), (method, path)
-    for path, name in (("/api/campaigns", "campaigns"), ("/api/dids", "dids")):
+    for path, name in (("/api/campaigns", "campaigns"), ("/api/dids", "dids"), ("/api/webhooks", "webhooks")):
         assert (await stranger("GET", path)).json == {name: []}
     assert len((await stranger("GET", "/api/keys")).json["keys"]) == 1
     assert (await stranger("POST", "/api/voice", CALL)).error["fields"].keys() == {"from"}

@@ -25,7 +25,7 @@ from engine.store.outbox import publish
 from engine.store.webhooks import Webhook
 from engine.webhooks.loop import Deliverer
 from engine.webhooks.send import open_session
-from tests.api.conftest import api, client, serve  # noqa: F401 — fixtures
+from tests.api.conftest import api, client, plain_logs, serve  # noqa: F401 — fixtures
 
 ACCOUNT = 7
 DEADLINE_S = 30.0
@@ -108,7 +108,7 @@ async def endpoints() -> AsyncIterator[Endpoints]:
 
 @pytest.fixture
 def runtime(db: AsyncEngine, redis: Redis, queue_redis: Redis, clock: Clock) -> Runtime:
-    return make_runtime(db, redis, queue_redis, clock)
+    return make_runtime(db, redis, queue_redis, clock, lease_s=20)  # a busy machine must not cost a lease, and a repeat
 
 
 def make_runtime(db: AsyncEngine, redis: Redis, queue_redis: Redis, clock: Clock, **changes: object) -> Runtime:

@@ -165,6 +165,23 @@ async def test_the_scope_is_needed(api: Api) -> None:
         assert (answer.status, answer.error["fields"]) == (403, {"scope": "webhooks:manage"})
 
 
+@pytest.mark.parametrize("column", ["user_id", "team_id"])
+async def test_a_key_that_hears_only_of_some_numbers_makes_no_webhook(api: Api, client: Client, column: str) -> None:
+    made = await make(client)
+    bound = await api.client(["webhooks:manage"], account_id=client.account_id)
+    async with api.runtime.db.begin() as conn:
+        key_id = await api.key_id(bound)
+        await conn.execute(text(f"update api_keys set {column} = 1 where id = :id"), {"id": key_id})
+    for method, path, body in (
+        ("POST", "/api/webhooks", BODY),
+        ("PATCH", f"/api/webhooks/{made['id']}", {"url": URL}),
+        ("GET", f"/api/webhooks/{made['id']}/logs", None),
+    ):
+        answer = await bound(method, path, body)
+        assert answer.status == 403
+        assert "key of the whole account" in answer.error["message"]
+
+
 async def test_an_account_has_at_most_fifty(api: Api, client: Client) -> None:
     await make(client)
     copy = """

@@ -49,12 +49,11 @@ async def test_an_event_reaches_the_endpoint_and_is_told_of(
     (row,) = await rows(db, webhook)
     assert (row.status, row.attempts, row.response_code, row.error) == ("delivered", 1, 200, None)
     (told,) = await log.told("webhook.delivered")
-    assert told.pop("id").startswith("log_")
+    assert told.pop("deliveryId").startswith("log_")
     assert told == {
         "webhookId": webhook.public_id,
+        "event": "sms.sent",
         "eventId": endpoint.accepted[0].json["id"],
-        "eventType": "sms.sent",
-        "status": "delivered",
         "attempts": 1,
         "responseCode": 200,
     }

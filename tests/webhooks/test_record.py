@@ -69,7 +69,7 @@ async def test_a_retry_waits_and_tells_nobody(runtime: Runtime, db: AsyncEngine,
     assert 100 < retried.due_in_s <= 120
     assert (failed.status, failed.response_code, failed.is_over, len(failed.error)) == ("failed", None, True, 300)
     assert (untouched.status, untouched.attempts) == ("pending", 0)
-    assert [each["eventType"] for each in await log.told("webhook.failed")] == ["sms.sent"]
+    assert [each["event"] for each in await log.told("webhook.failed")] == ["sms.sent"]
 
 
 async def test_an_endpoint_that_another_process_holds_is_left_alone(
