@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import aiohttp
 import structlog
@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 POOL_SIZE = 8  # one connection per duty
 _STALE_S = 15.0
+_STOP_S = 3.0  # for the duties to finish; longer only when the database is away
 _BATCH = 500  # results recorded in one transaction
 _BATCH_WAIT_S = 0.002
 
@@ -46,25 +47,20 @@ class Deliverer:
         self.leases = Leases(runtime, self.owner, ways)
         self.pump = Pump(runtime, self.leases)
         self.scan = Scan(runtime, self._on_found)
-        duties: list[Duty] = [
-            self.leases,
-            Renewal(self.leases, settings.lease_s),
-            Expire(runtime),
-            Purge(runtime),
-            Count(runtime),
-        ]
+        duties: list[Duty] = [self.leases, Expire(runtime), Purge(runtime), Count(runtime)]
         self._keepers = [Keeper(self.scan), Keeper(self.pump, self._nudge), *map(Keeper, duties)]
+        self._renewal = Keeper(Renewal(self.leases, settings.lease_s))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set; then waits for the requests under way and gives its leases up."""
         log.info("webhooks.started", owner=self.owner)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(keeper.keep()) for keeper in self._keepers]
+            tasks = {keeper: group.create_task(keeper.keep()) for keeper in (*self._keepers, self._renewal)}
             await stop.wait()
-            for task in tasks:
-                task.cancel()
-        await self.leases.close()
-        await self._results.finish()
+            await _end(tasks, self._keepers)
+            await self.leases.close()
+            await self._results.finish()
+            await _end(tasks, [self._renewal])  # last: nobody else sends meanwhile
         try:
             await self.leases.release_all()
         except AWAY as error:
@@ -80,3 +76,12 @@ class Deliverer:
         await self.leases.take(webhook_ids)
         self.pump.wake(webhook_ids)
         self._nudge.set()
+
+
+async def _end(tasks: Mapping[Keeper, asyncio.Task[None]], keepers: Sequence[Keeper]) -> None:
+    for keeper in keepers:
+        keeper.stop()
+    ending = [tasks[keeper] for keeper in keepers]
+    await asyncio.wait(ending, timeout=_STOP_S)
+    for task in ending:
+        task.cancel()

@@ -13,6 +13,8 @@ from engine.rules.webhook import PARK_AFTER
 from engine.runtime import Runtime
 from engine.store import webhooks
 from engine.store.webhooks import Change, Webhook
+from engine.webhooks.loop import Deliverer
+from engine.webhooks.send import open_session
 from tests.webhooks.conftest import (
     ACCOUNT,
     Endpoints,
@@ -264,6 +266,31 @@ async def test_an_event_that_cannot_be_rendered_costs_only_its_own_delivery(
 
         await eventually(is_tried)
     assert (await rows(db, webhook))[1].error == "it could not be sent, by a fault of ours"
+
+
+async def test_stopping_waits_for_what_is_under_way_and_hands_the_rest_on(
+    runtime: Runtime, db: AsyncEngine, endpoints: Endpoints, log: Log
+) -> None:
+    """The lease of 20 s is given back, not waited for; and nothing is sent twice."""
+    release = asyncio.Event()
+
+    async def wait(received: Received) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    endpoint = endpoints.add(wait)
+    webhook = await make_webhook(db, endpoint.url, ordered=True)
+    async with open_session(runtime) as session:
+        stop, first = asyncio.Event(), Deliverer(runtime, session, "first")
+        running = asyncio.create_task(first.run(stop))
+        await log.write(5)
+        await eventually(lambda: len(endpoint.received) == 1)
+        stop.set()
+        async with delivering(runtime, "second"):
+            release.set()
+            await running
+            await until_over(db, webhook, 5)
+    assert endpoint.numbers == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("ordered", [False, True])
