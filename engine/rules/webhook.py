@@ -14,6 +14,7 @@ from engine.rules.events import CATALOG, CHANNELS, channel_of
 
 MOST_GLOBS = 50
 OWN_CHANNEL = "webhook"  # what tells of deliveries is never delivered, or each would cause the next
+DELIVERED_CHANNELS = tuple(name for name in CHANNELS if name != OWN_CHANNEL)
 
 # Wait after the first, second, … failed attempt of one delivery; the last is repeated. With three days: 19 attempts.
 RETRY_AFTER_S = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 21_600)
@@ -109,7 +110,7 @@ def parse_globs(globs: Sequence[str]) -> list[str]:
 
 def matches(globs: Sequence[str], event_type: str) -> bool:
     """Whether a webhook with these globs is sent events of this type. The scan says the same in SQL."""
-    return channel_of(event_type) != OWN_CHANNEL and any(_matches(glob, event_type) for glob in globs)
+    return channel_of(event_type) in DELIVERED_CHANNELS and any(_matches(glob, event_type) for glob in globs)
 
 
 def _matches(glob: str, event_type: str) -> bool:
@@ -122,7 +123,8 @@ def _glob_fault(glob: str) -> str:
         return f"'{shown}' tells of deliveries, and is only sent to event streams"
     has_form = "*" not in glob[:-1] and (glob == "*" or not glob.endswith("*") or glob.endswith(".*"))
     known = CATALOG.keys() | DOCUMENTED
-    if has_form and (any(_matches(glob, name) for name in known) or glob in {f"{name}.*" for name in CHANNELS}):
+    channels = {f"{name}.*" for name in DELIVERED_CHANNELS}
+    if has_form and (any(matches([glob], name) for name in known) or glob in channels):
         return ""
     return f"'{shown}' matches no event; give *, a channel such as sms.*, or a name such as voice.completed"
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from sqlalchemy import text
 
+from engine.rules.webhook import DELIVERED_CHANNELS
 from engine.runtime import Runtime
 from engine.store import arrays
 
@@ -39,7 +40,7 @@ _SCAN = text(r"""
       from moved m cross join lateral (
            select seq, body->>'type' as type, body::text as body from events
             where account_id = m.account_id and seq > m.was and seq <= m.upto) e
-     where e.type like any(m.patterns) and e.type not like 'webhook.%'
+     where e.type like any(m.patterns) and split_part(e.type, '.', 1) = any(cast(:channels as text[]))
      order by m.id, e.seq
     returning webhook_id
 """)
@@ -74,6 +75,7 @@ class Scan:
                 "froms": arrays.numbers(row.scanned for row in behind),
                 "uptos": arrays.numbers(min(row.seq, row.scanned + _WINDOW) for row in behind),
                 "give_up_s": self._give_up_s,
+                "channels": list(DELIVERED_CHANNELS),
             }
             async with self._db.begin() as conn:
                 ids = (await conn.execute(_SCAN, params)).scalars().all()

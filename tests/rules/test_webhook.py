@@ -28,6 +28,7 @@ MIDDLE = 0.5  # a jitter that changes nothing
         (["*"], "sms.sent", True),
         (["*"], "webhook.failed", False),
         (["webhook.*"], "webhook.failed", False),
+        (["*"], "call.incoming.answered", False),  # of none of the channels that clients know
         (["sms.*"], "sms.received", True),
         (["sms.*"], "smsx.sent", False),
         (["sms.*"], "sms", False),
@@ -77,6 +78,9 @@ def test_repeats_are_dropped() -> None:
         (".*", "matches no event"),
         ("", "matches no event"),
         ("SMS.*", "matches no event"),
+        ("call.*", "matches no event"),
+        ("call.incoming.ended", "matches no event"),
+        ("smsxx", "matches no event"),
         ("webhook.*", "only sent to event streams"),
         ("webhook.delivered", "only sent to event streams"),
         ("x" * 10_000, "matches no event"),
