@@ -13,7 +13,7 @@ from api_min.deps import Deps, Held
 from api_min.realtime import realtime_routes
 from api_min.realtime_socket import RealtimeSocket
 from api_min.replies import reply
-from api_min.routes import campaigns, catalog, components, dids, keys, lines, prospects, teams, users, voice
+from api_min.routes import campaigns, catalog, components, dids, keys, lines, prospects, teams, users, voice, webhooks
 from api_min.schemas import ErrorOut
 from api_min.streams import stream_routes
 
@@ -37,6 +37,7 @@ _ROUTERS = (
     users.router,
     lines.router,
     catalog.router,
+    webhooks.router,
 )
 
 health = APIRouter(include_in_schema=False)

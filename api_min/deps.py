@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from aiohttp import ClientSession
 from fastapi import Depends, Request
 
 from api_min.auth import KeyRing
@@ -28,6 +29,7 @@ class Deps:
     document_inbox: Inbox  # hints nobody: its reports are settled before they are answered
     settle: Settle
     hub: Hub
+    egress: ClientSession  # guarded: for addresses that clients named
     imports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_IMPORTS))
 
 

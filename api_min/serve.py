@@ -25,6 +25,7 @@ from engine.feed.hub import Hub
 from engine.runtime import Runtime, running
 from engine.settings import Settings
 from engine.store import counts
+from engine.webhooks.send import open_session
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +72,8 @@ async def assembled(runtime: Runtime) -> AsyncIterator[Deps]:
         slow_reader_bytes=settings.slow_reader_bytes,
     )
     inbox, document_inbox = Inbox(runtime.db, runtime.queue), Inbox(runtime.db, None)
-    async with hub:
-        yield Deps(runtime, KeyRing(runtime.reader, runtime.redis), inbox, document_inbox, settle, hub)
+    async with hub, open_session(runtime) as egress:
+        yield Deps(runtime, KeyRing(runtime.reader, runtime.redis), inbox, document_inbox, settle, hub, egress)
     await inbox.close()
     await document_inbox.close()
 

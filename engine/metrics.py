@@ -50,6 +50,15 @@ RELAY_LAG_SECONDS = Gauge("carillon_relay_lag_seconds", "Age of the oldest event
 STREAMS_OPEN = Gauge("carillon_streams_open", "Clients connected to event streams.", ["dialect"])
 STREAMS_CUT = Counter("carillon_streams_cut_total", "Streams ended by us.", ["reason"])
 
+# webhooks
+WEBHOOK_ATTEMPTS = Counter(
+    "carillon_webhook_attempts_total", "Requests to endpoints by what came of them.", ["outcome"]
+)
+WEBHOOK_DELAY_SECONDS = Histogram(
+    "carillon_webhook_delay_seconds", "Event seen to accepted, at the first attempt.", buckets=_WAIT_S
+)
+WEBHOOKS_PARKED = Gauge("carillon_webhooks_parked", "Endpoints that get one probe at a time, since they fail.")
+
 # the public API
 HTTP_REQUESTS = Counter("carillon_http_requests_total", "Requests answered.", ["method", "route", "status"])
 HTTP_SECONDS = Histogram("carillon_http_request_seconds", "Request to last byte.", ["method", "route"], buckets=_FAST_S)

@@ -67,8 +67,16 @@ class Settings(BaseSettings):
     slow_reader_bytes: int = 262_144
     relay_poll_s: float = 0.005
     event_keep_days: int = 30
-
     media_max_bytes: int = 5_000_000  # of one file of an incoming MMS; larger ones are not kept
+
+    # webhooks
+    webhook_allow_private: bool = False  # http and addresses of our own network, for development
+    webhook_timeout_s: float = 10.0
+    webhook_give_up_s: float = 3 * 86_400.0
+    webhook_width: int = 8  # requests under way to one endpoint that is not ordered
+    webhook_connections: int = 1000  # requests under way in one process
+    webhook_poll_s: float = 0.02
+    webhook_keep_days: int = 7  # of finished deliveries, in the log
 
     # the API
     key_rate_limit: int = 6000  # requests a minute for a key that says nothing else

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "coordinator": ("workers.coordinator", "Claim due prospects and keep the queues filled."),
     "worker": ("workers.worker", "Carry out the queued work; the only process that calls a carrier."),
     "relay": ("workers.relay", "Put events in order and pass them on."),
+    "webhooks": ("workers.webhooks", "Deliver events to the endpoints that clients named."),
     "migrate": ("api_min.cli.migrate:app", "Bring the database to the newest schema."),
     "key": ("api_min.cli.keys:app", "Create API keys."),
     "campaign": ("api_min.cli.campaign:app", "Import a CSV file into a campaign."),

@@ -23,6 +23,9 @@ _ORPHANS: dict[str, str] = {
         "attempts a left join prospects p on p.campaign_id = a.campaign_id and p.id = a.prospect_id"
         " where (p.account_id, p.phone) is distinct from (a.account_id, a.phone)"
     ),
+    "deliveries of another account than their webhook": (
+        "webhook_deliveries d join webhooks w on w.id = d.webhook_id where d.account_id <> w.account_id"
+    ),
     "attempts from a DID of another account": (
         "attempts a left join dids d on d.id = a.did_id where d.account_id is distinct from a.account_id"
     ),

@@ -25,16 +25,22 @@ class Duty(Protocol):
 
 
 class Keeper:
-    """Runs one duty until it is cancelled, through outages of its servers."""
+    """Runs one duty until it is stopped or cancelled, through outages of its servers."""
 
     def __init__(self, duty: Duty, nudge: asyncio.Event | None = None) -> None:
         self._duty = duty
         self._nudge = nudge or asyncio.Event()  # set: run now
         self._failures = 0
+        self._is_stopping = False
         self.last_success = boottime()
 
+    def stop(self) -> None:
+        """Ends `keep` after the run under way: a cancelled one may lose its connection to the database."""
+        self._is_stopping = True
+        self._nudge.set()
+
     async def keep(self) -> None:
-        while True:
+        while not self._is_stopping:
             self._nudge.clear()
             await self._run()
             wait_s = self._duty.every_s

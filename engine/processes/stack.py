@@ -12,12 +12,14 @@ from engine.processes.supervisor import Supervisor
 
 HOST = "127.0.0.1"
 CARRIER, AGENT, RELAY, COORDINATOR, WORKERS, API = "carrier", "agent", "relay", "coordinator", "worker", "api"
+WEBHOOKS = "webhooks"
 MODULES = {
     CARRIER: "engine.carriers.network",
     AGENT: "engine.carriers.agent",
     RELAY: "workers.relay",
     COORDINATOR: "workers.coordinator",
     WORKERS: "workers.worker",
+    WEBHOOKS: "workers.webhooks",
     API: "api_min.serve",
 }
 CARRIER_ACCOUNT = "sim"
@@ -69,12 +71,13 @@ def engine_environment(network: Network, port: int) -> dict[str, str]:
         "CARILLON_SIMULATED_URL": network.carrier_url,
         "CARILLON_SIMULATED_SECRET": network.secret,
         "CARILLON_SECRET": network.secret,
+        "CARILLON_WEBHOOK_ALLOW_PRIVATE": "True",
     }
 
 
 def start_engine(supervisor: Supervisor, environment: Mapping[str, str], *, workers: int) -> None:
-    """Starts relay, coordinator, `workers` workers and the api, and waits until all are ready."""
-    for name in (RELAY, COORDINATOR, API):
+    """Starts relay, coordinator, webhooks, `workers` workers and the api, and waits until all are ready."""
+    for name in (RELAY, COORDINATOR, WEBHOOKS, API):
         supervisor.start(name, MODULES[name], environment)
     supervisor.scale(WORKERS, workers, MODULES[WORKERS], environment)
     for child in supervisor.running():

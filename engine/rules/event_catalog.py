@@ -47,6 +47,7 @@ class CatalogEvent:
 
 _SMS, _CALL, _END = "engine.rules.sms_flow", "engine.rules.call_flow", "engine.rules.call_end"
 _INBOUND = "engine.dispatch.inbound"
+_WEBHOOKS = "engine.webhooks.record"
 _CONTACT: Example = {
     "attempt": 1,
     "campaignId": "camp_059rcwamerv0j",
@@ -68,7 +69,7 @@ _DELIVERY: Example = {
     "webhookId": "whk_059rcwamerv0j",
     "deliveryId": "log_0000000000007",
     "event": "sms.sent",
-    "eventId": 12345,
+    "eventId": "evt_000000000000100000000000009",
     "attempts": 1,
 }
 _STATS: Example = dict.fromkeys((field.alias or name for name, field in p.Stats.model_fields.items()), 0)
@@ -219,12 +220,13 @@ _OTHER_EVENTS = (
         p.BillingUsage,
         {"meter": "sms.send", "quantity": 12, "day": "2026-03-11", "total": 340},
     ),
-    _E("webhook.delivered", "A delivery was accepted", p.WebhookDelivery, _DELIVERY | {"responseCode": 200}),
+    _E("webhook.delivered", "A delivery was accepted", p.WebhookDelivery, _DELIVERY | {"responseCode": 200}, _WEBHOOKS),
     _E(
         "webhook.failed",
         "A delivery was given up",
         p.WebhookDelivery,
         _DELIVERY | {"responseCode": None, "error": "timeout"},
+        _WEBHOOKS,
     ),
 )
 _CONTROL_EVENTS = (

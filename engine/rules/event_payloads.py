@@ -229,7 +229,7 @@ class WebhookDelivery(Payload):
     webhook_id: str
     delivery_id: str
     event: str
-    event_id: int
+    event_id: str = Field(description="`evt_…`, the `webhook-id` of its deliveries")
     attempts: int = Field(ge=1)
     response_code: int | None
     error: str | None = None

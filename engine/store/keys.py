@@ -45,6 +45,7 @@ _FIND = text("""
       from api_keys k left join users u on u.id = k.user_id
      where k.hash = :hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > :real_now)
 """)
+_IS_ACCOUNT_WIDE = text("select user_id is null and team_id is null from api_keys where id = :id")
 _LIST = text(f"select {_COLUMNS} from api_keys where account_id = :account_id order by id")
 _REVOKE = text("""
     update api_keys set revoked_at = :real_now
@@ -122,6 +123,11 @@ async def find_key(conn: AsyncConnection, secret: str) -> Key | None:
     """The key of this text, or None when there is none, it is revoked, or its time is over."""
     row = (await conn.execute(_FIND, {"hash": _hash(secret), "real_now": real_now()})).one_or_none()
     return _key(row) if row else None
+
+
+async def is_account_wide(conn: AsyncConnection, key_id: int) -> bool:
+    """Whether a key hears of the whole account, and not only of a user's or a team's numbers."""
+    return bool((await conn.execute(_IS_ACCOUNT_WIDE, {"id": key_id})).scalar())
 
 
 async def list_keys(conn: AsyncConnection, account_id: int) -> list[Key]:

@@ -360,14 +360,16 @@ webhook_deliveries = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("webhook_id", BigInteger, nullable=False),
     Column("account_id", BigInteger, nullable=False),
-    Column("seq", BigInteger, nullable=False),  # of the event; 0: a test
+    Column("seq", BigInteger, nullable=False),  # of the event; a test has an `ids.new_id`, beyond any event's
     Column("event_type", Text, nullable=False),
     Column("body", Text),  # the canonical event, kept so that a delivery survives the log's retention
     Column("status", Text, nullable=False, server_default="pending"),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     Column("response_code", SmallInteger),
     Column("error", Text),
-    _at("next_attempt_at"),  # null once it is over
+    # When it is due; null once it is over. '-infinity' for ordered webhooks, whose waits are `parked_until`: the index
+    # then yields their deliveries in the order of the events.
+    _at("next_attempt_at"),
     _at("give_up_at", nullable=False),
     _at("created_at", nullable=False),
     _at("finished_at"),
@@ -376,7 +378,7 @@ webhook_deliveries = Table(
         "webhook_deliveries_due",
         "webhook_id",
         "next_attempt_at",
-        "id",
+        "seq",
         postgresql_where=text("next_attempt_at is not null"),
     ),
     Index("webhook_deliveries_log", "webhook_id", "id"),

@@ -41,6 +41,14 @@ SCOPES = {
     ("GET", "/api/lines"): "dids:read",
     ("POST", "/api/lines"): "*",
     ("DELETE", "/api/lines/{id}"): "*",
+    ("GET", "/api/webhooks"): "webhooks:manage",
+    ("POST", "/api/webhooks"): "webhooks:manage",
+    ("GET", "/api/webhooks/{id}"): "webhooks:manage",
+    ("PATCH", "/api/webhooks/{id}"): "webhooks:manage",
+    ("DELETE", "/api/webhooks/{id}"): "webhooks:manage",
+    ("GET", "/api/webhooks/{id}/logs"): "webhooks:manage",
+    ("POST", "/api/webhooks/{id}/test"): "webhooks:manage",
+    ("POST", "/api/webhooks/{id}/logs/{id}/redeliver"): "webhooks:manage",
     ("GET", "/api/keys"): "*",
     ("POST", "/api/keys"): "*",
     ("DELETE", "/api/keys/{id}"): "*",
@@ -55,6 +63,8 @@ BODIES = {
     "/api/users": {"name": "x"},
     "/api/lines": {"name": "x"},
     "/api/keys": {"name": "x", "scopes": ["*"]},
+    "/api/webhooks": {"url": "https://example.com/", "events": ["*"]},
+    "/api/webhooks/{id}": {"active": False},
 }
 # Streams look at their key themselves; the catalog is documentation.
 OTHERS = {
@@ -94,7 +104,7 @@ async def test_a_key_in_the_query_opens_no_route_but_streams(client: Client) -> 
 
 async def test_each_route_wants_its_scope_and_names_it(api: Api) -> None:
     owner = await api.client(numbers=[DID])
-    everything = ("campaigns:write", "campaigns:read", "voice:call", "voice:read", "dids:read", "dids:manage")
+    everything = set(SCOPES.values()) - {"*"}
     for (method, template), scope in SCOPES.items():
         path = template.format(id="camp_0000000000001")
         others = await api.client([each for each in everything if each != scope], account_id=owner.account_id)
@@ -115,6 +125,7 @@ async def test_another_tenant_finds_nothing(api: Api) -> None:
     key_id = (await owner("GET", "/api/keys")).json["keys"][0]["id"]
     things = {"/api/campaigns": campaign_id, "/api/voice": call.json["id"], "/api/keys": key_id, "/api/dids": DID}
     things["/api/sms"] = "msg_0000000000001"
+    things["/api/webhooks"] = (await owner("POST", "/api/webhooks", BODIES["/api/webhooks"])).json["id"]
     for path in ("/api/teams", "/api/users", "/api/lines"):
         things[path] = (await owner("POST", path, {"name": "x"})).json["id"]
     for method, template in SCOPES:
@@ -123,7 +134,7 @@ async def test_another_tenant_finds_nothing(api: Api) -> None:
         path = template.format(id=things[template.partition("/{id}")[0]])
         answer = await stranger(method, path, body_of(method, template))
         assert (answer.status, answer.error["code"]) == (404, "not_found"), (method, path)
-    for name in ("campaigns", "dids", "teams", "users", "lines"):
+    for name in ("campaigns", "dids", "teams", "users", "lines", "webhooks"):
         assert (await stranger("GET", f"/api/{name}")).json == {name: []}
     assert len((await stranger("GET", "/api/keys")).json["keys"]) == 1
     assert (await stranger("POST", "/api/voice", CALL)).error["fields"].keys() == {"from"}

@@ -26,7 +26,7 @@ stack.MODULES.update(dict.fromkeys(stack.MODULES, "stand_in"))
 sys.argv[1:] = ["dev", "--port", "0", "--workers", "2", "--folder", sys.argv[1]]
 main.main()
 """
-NAMES = {"carrier", "agent", "relay", "coordinator", "api", "worker-1", "worker-2"}
+NAMES = {"carrier", "agent", "relay", "coordinator", "webhooks", "api", "worker-1", "worker-2"}
 
 
 class Dev:

@@ -15,6 +15,7 @@ from api_min.cli.main import COMMANDS
 from engine import metrics
 from engine.dispatch import settling
 from engine.settings import Settings
+from engine.webhooks import record
 from tests.deploy.test_readme import variable
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ ALERTS = (PROMETHEUS / "alerts.yml").read_text("utf-8")
 COMPOSE = (DEPLOY / "compose.yaml").read_text("utf-8")
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {variable(name, field) for name, field in Settings.model_fields.items()}
-LONG_RUNNING = {"api", "coordinator", "worker", "relay"}
+LONG_RUNNING = {"api", "coordinator", "worker", "relay", "webhooks"}
 
 
 def setting(name: str) -> float:
@@ -35,6 +36,8 @@ def setting(name: str) -> float:
 DRAIN_S = {
     "worker": setting("ticket_s") + setting("carrier_timeout_s") + sum(settling.RETRIES_S),
     "api": serve.DRAIN_S,
+    # A request whose connection broke is made once more.
+    "webhooks": 2 * setting("webhook_timeout_s") + sum(record.RETRIES_S),
 }
 
 

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from api_min.cli.main import COMMANDS
 from api_min.ownership_schemas import LineIn, TeamIn, UserIn
 from api_min.schemas import CallIn, DidIn, KeyIn, PhonesIn
+from api_min.webhook_schemas import WebhookIn
 from engine.rules.campaign_config import parse_campaign
 from engine.settings import Settings
 
@@ -26,6 +27,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "teams": TeamIn,
     "users": UserIn,
     "lines": LineIn,
+    "webhooks": WebhookIn,
 }
 
 
@@ -51,7 +53,18 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 def test_commands_exist() -> None:
     named = set(re.findall(r"`carillon ([a-z]+)", README))
-    assert {"api", "coordinator", "worker", "relay", "migrate", "key", "campaign", "check", "bench"} <= named
+    assert {
+        "api",
+        "coordinator",
+        "worker",
+        "relay",
+        "webhooks",
+        "migrate",
+        "key",
+        "campaign",
+        "check",
+        "bench",
+    } <= named
     assert named <= COMMANDS.keys()
 
 

@@ -143,7 +143,7 @@ CREATE TABLE webhook_deliveries (
     PRIMARY KEY (id),
     CONSTRAINT webhook_deliveries_status_known CHECK (status in ('pending','delivered','failed'))
 );
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at, id)
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at, seq)
     WHERE next_attempt_at is not null;
 CREATE INDEX webhook_deliveries_log ON webhook_deliveries (webhook_id, id);
 
