@@ -13,6 +13,7 @@ from api_min.deps import Deps, Held
 from api_min.replies import reply
 from api_min.routes import campaigns, components, dids, keys, prospects, voice
 from api_min.schemas import ErrorOut
+from api_min.sms_stream import Lifetime, sms_stream_routes
 from api_min.streams import stream_routes
 
 READY_TIMEOUT_S = 2.0
@@ -58,6 +59,9 @@ def create_app(held: Deps) -> FastAPI:
     for prefix, is_shown in (("/api", True), ("", False)):
         app.include_router(components.router, prefix=prefix, responses=dict(_ERRORS), include_in_schema=is_shown)
     app.include_router(stream_routes(held.hub, held.keys.identify))
+    settings = held.runtime.settings
+    lifetime = Lifetime(settings.sms_stream_least_s, settings.sms_stream_most_s)
+    app.include_router(sms_stream_routes(held.hub, held.keys.identify, lifetime))
     app.router.routes.insert(0, callbacks.ROUTE)
     app.include_router(health)
     return app

@@ -50,6 +50,8 @@ class Caller:
     scopes: frozenset[str]
     is_live: bool
     rate_limit: int  # requests a minute
+    user: str = ""  # public ids of those whose numbers it sees; both empty: the whole account's
+    team: str = ""
 
     @property
     def actor(self) -> str:
@@ -89,7 +91,7 @@ class KeyRing:
         if row is None:
             self._cached.pop(digest, None)
             raise Unauthorized("this key is unknown, revoked or expired; create one with POST /api/keys")
-        caller = Caller(row.id, row.account_id, frozenset(row.scopes), row.is_live, row.rate_limit)
+        caller = _caller(row)
         if len(self._cached) >= MOST_CACHED:
             self._cached.clear()
         self._cached[digest] = (now + CACHE_S, caller)
@@ -104,6 +106,18 @@ class KeyRing:
             return
         if wait_ms:
             raise RateLimited(f"over this key's {caller.rate_limit} requests a minute", wait_ms / 1000)
+
+
+def _caller(key: keys.Key) -> Caller:
+    return Caller(
+        key.id,
+        key.account_id,
+        frozenset(key.scopes),
+        key.is_live,
+        key.rate_limit,
+        user="" if key.user_id is None else ids.encode("user", key.user_id),
+        team="" if key.team_id is None else ids.encode("team", key.team_id),
+    )
 
 
 def bearer_key(request: Request) -> str:

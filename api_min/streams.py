@@ -1,11 +1,13 @@
-"""`GET /api/events` (reference 000): an account's events as they happen, resumable by id.
+"""What every event stream is made of, and `GET /api/events` (reference 000).
 
 What may fail is done before the answer begins. Afterwards a stream only ever ends by an aborted connection: an
 EventSource comes back after that, and stays away for good after a 429 or 503 (reference STREAMS.md 3.1).
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Protocol
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import structlog
@@ -14,27 +16,35 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
 from api_min.auth import bearer_key
+from api_min.problems import refuse
 from api_min.sinks import ClientSink, open_sink
-from engine.errors import InvalidInput, RateLimited
+from engine import metrics
+from engine.errors import CarillonError, InvalidInput, RateLimited
 from engine.feed import frames
-from engine.feed.hub import Hub
+from engine.feed.dialect import Dialect, Filter
+from engine.feed.hub import Greeting, Hub
 from engine.feed.trunx import Channels, Trunx
 from engine.rules.events import CHANNELS
 
 PATHS = ("/api/events", "/events")
 MAX_KEY_CHARS = 256
 
-_HEADERS = {
+HEADERS = {
     "Content-Type": frames.CONTENT_TYPE,
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx holds a gzipped stream back to its end otherwise
 }
-_CORS = {"Access-Control-Allow-Origin": "*"}
-_PREFLIGHT = _CORS | {
+CORS = {"Access-Control-Allow-Origin": "*"}
+PREFLIGHT = CORS | {
     "Access-Control-Allow-Methods": "GET",
     "Access-Control-Allow-Headers": "Authorization, Last-Event-ID, Cache-Control, X-Request-Id",
     "Access-Control-Max-Age": "86400",
 }
+
+# Documentation and parsing of the parameters that all streams share.
+Token = Annotated[str | None, Query(description="your key, where no header can be sent")]
+LastEventId = Annotated[str | None, Header()]
+LastEventIdQuery = Annotated[str | None, Query(alias="lastEventId")]
 
 _log = structlog.get_logger(__name__)
 
@@ -44,50 +54,102 @@ class Principal(Protocol):
     def account_id(self) -> int: ...
 
 
-Identify = Callable[[str], Awaitable[Principal]]  # key → who; raises Unauthorized, RateLimited
+P = TypeVar("P", bound=Principal)
+Follow = Callable[[ClientSink], Awaitable[None]]
 
 
-def stream_routes(hub: Hub, identify: Identify) -> APIRouter:
-    """The event stream at its path and its bare alias. Any valid key follows the events of its account."""
+def stream_routes(hub: Hub, identify: Callable[[str], Awaitable[Principal]]) -> APIRouter:
+    """The event stream at its path and its bare alias. Any valid key follows the events of its account.
+
+    `identify(key)` tells who it is; raises Unauthorized, RateLimited.
+    """
     router = APIRouter()
 
     async def events(
         request: Request,
-        token: Annotated[str | None, Query(description="your key, where no header can be sent")] = None,
+        token: Token = None,
         channels: Annotated[str | None, Query(description=f"some of {', '.join(CHANNELS)}; all when left out")] = None,
-        last_event_id: Annotated[str | None, Header()] = None,
-        last_event_id_query: Annotated[str | None, Query(alias="lastEventId")] = None,
+        last_event_id: LastEventId = None,
+        last_event_id_query: LastEventIdQuery = None,
     ) -> Response:
         """Server-sent events: what follows `Last-Event-ID`, up to the last 1000, then live."""
-        _hide_token(request.scope)
+        hide_token(request.scope)
         wanted = parse_channels(channels)
-        key = (token or bearer_key(request))[:MAX_KEY_CHARS]
-        try:
-            caller = await identify(key)
-        except (RateLimited, SQLAlchemyError, OSError) as error:
-            _log.warning("stream.refused", error=type(error).__name__)
+        caller = await admit(request, token, identify)
+        if caller is None:
             return EventStream(None)
         after = last_event_id if last_event_id is not None else last_event_id_query
+        return EventStream(following(hub, caller.account_id, Trunx, wanted, after))
 
-        async def follow(sink: ClientSink) -> None:
-            subscription = await hub.subscribe(caller.account_id, sink, Trunx, wanted, after or None)
-            try:
-                await sink.until_gone()
-            finally:
-                hub.unsubscribe(subscription)
+    add_stream(router, PATHS, events)
+    return router
 
-        return EventStream(follow)
 
-    async def preflight() -> Response:
-        return Response(status_code=204, headers=_PREFLIGHT)
+def add_stream(router: APIRouter, paths: Sequence[str], stream: Callable[..., Awaitable[Response]]) -> None:
+    """Adds a stream at its paths, the first of which is the documented one, and what browsers elsewhere need."""
 
-    for path in PATHS:
-        in_schema = path == PATHS[0]
+    @wraps(stream)
+    async def readable(*args: Any, **kwargs: Any) -> Response:
+        try:
+            return await stream(*args, **kwargs)
+        except CarillonError as error:
+            answer = refuse(error)
+            answer.headers.update(CORS)  # without it a browser hides the reason, and fetch clients try for ever
+            return answer
+
+    for path in paths:
+        in_schema = path == paths[0]
         router.add_api_route(
-            path, events, methods=["GET"], status_code=200, include_in_schema=in_schema, response_class=EventStream
+            path, readable, methods=["GET"], status_code=200, include_in_schema=in_schema, response_class=EventStream
         )
         router.add_api_route(path, preflight, methods=["OPTIONS"], include_in_schema=False)
-    return router
+
+
+async def preflight() -> Response:
+    """Any origin may follow a stream: the key is the only thing that opens it, and browsers send no other."""
+    return Response(status_code=204, headers=PREFLIGHT)
+
+
+async def admit(request: Request, token: str | None, identify: Callable[[str], Awaitable[P]]) -> P | None:
+    """Who asks for a stream, by `?token=` or the Bearer header; None: answer `EventStream(None)`.
+
+    Raises Unauthorized, which an EventSource takes as final. Over its rate, or with the database away, it would too, so
+    these are no answers: the connection is cut, and it comes back.
+    """
+    key = (token or bearer_key(request))[:MAX_KEY_CHARS]
+    try:
+        return await identify(key)
+    except (RateLimited, SQLAlchemyError, OSError) as error:
+        _log.warning("stream.refused", error=type(error).__name__)
+        return None
+
+
+def following(
+    hub: Hub,
+    account_id: int,
+    dialect: Dialect,
+    wish: Filter,
+    last_event_id: str | None,
+    *,
+    greeting: Greeting | None = None,
+    lifetime_s: float | None = None,
+) -> Follow:
+    """What an EventStream does: it writes replay and live events until the client has gone, or `lifetime_s` is over."""
+
+    async def follow(sink: ClientSink) -> None:
+        try:
+            async with asyncio.timeout(lifetime_s) as lifetime:
+                subscription = await hub.subscribe(account_id, sink, dialect, wish, last_event_id or None, greeting)
+                try:
+                    await sink.until_gone()
+                finally:
+                    hub.unsubscribe(subscription)
+        except TimeoutError:
+            if not lifetime.expired():
+                raise
+            metrics.STREAMS_CUT.labels("lifetime").inc()
+
+    return follow
 
 
 def parse_channels(text: str | None) -> Channels:
@@ -105,8 +167,8 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, follow: Callable[[ClientSink], Awaitable[None]] | None) -> None:
-        super().__init__(headers=_HEADERS | _CORS)
+    def __init__(self, follow: Follow | None) -> None:
+        super().__init__(headers=HEADERS | CORS)
         del self.headers["content-length"]
         self._follow = follow
 
@@ -123,7 +185,7 @@ class EventStream(Response):
             await sink.until_gone()  # so that the server sees a lost connection, not a response left unfinished
 
 
-def _hide_token(scope: Scope) -> None:
+def hide_token(scope: Scope) -> None:
     """Servers log the query of the scope when the answer begins; the key is known by then."""
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     scope["query_string"] = urlencode([pair for pair in pairs if pair[0] != "token"]).encode()

@@ -29,15 +29,20 @@ SCOPES = (
 PREFIX_LENGTH = 12  # of `tk_live_a1b2`, which is what lists show of a key
 _RANDOM_BYTES = 24  # 32 url-safe characters
 
-_COLUMNS = "id, account_id, prefix, name, scopes, rate_limit, is_live, created_at, expires_at, revoked_at"
+_COLUMNS = (
+    "id, account_id, prefix, name, scopes, rate_limit, is_live, created_at, expires_at, revoked_at, user_id, team_id"
+)
 _INSERT = text(f"""
     insert into api_keys (id, account_id, hash, prefix, name, scopes, rate_limit, is_live, created_at, expires_at)
     values (:id, :account_id, :hash, :prefix, :name, :scopes, :rate_limit, :is_live, :created_at, :expires_at)
     returning {_COLUMNS}
 """)
-_FIND = text(f"""
-    select {_COLUMNS} from api_keys
-     where hash = :hash and revoked_at is null and (expires_at is null or expires_at > :real_now)
+# A key's team is its own, or its user's.
+_FIND = text("""
+    select k.id, k.account_id, k.prefix, k.name, k.scopes, k.rate_limit, k.is_live, k.created_at, k.expires_at,
+           k.revoked_at, k.user_id, coalesce(k.team_id, u.team_id) as team_id
+      from api_keys k left join users u on u.id = k.user_id
+     where k.hash = :hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > :real_now)
 """)
 _LIST = text(f"select {_COLUMNS} from api_keys where account_id = :account_id order by id")
 _REVOKE = text("""
@@ -58,6 +63,8 @@ class Key:
     created_at: datetime  # real, as the two below
     expires_at: datetime | None
     revoked_at: datetime | None
+    user_id: int | None = None  # whose numbers it sees; neither user nor team: all of the account
+    team_id: int | None = None
 
     def allows(self, scope: str) -> bool:
         return scope in self.scopes or "*" in self.scopes
