@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.feed.dialect import Encoded
+from engine.feed.dialect import Encoded, OwnersFilter
 from engine.feed.log import EventLog
 from engine.feed.tail import Subscription, Tail
 
@@ -61,7 +61,15 @@ async def plan(log: EventLog, tail: Tail, subscription: Subscription, after: int
     older = found[-room:] if room else []
     if len(found) > room:
         return Replay(older, begin, older[0].seq if older else recent[0])
-    kept = await log.kept_from(subscription.account_id)
-    if kept > after + 1:
-        return Replay(older, begin, older[0].seq if older else max(kept, begin + 1))
-    return Replay(older, begin)
+    lost = await _newest_lost(log, subscription, after)
+    if lost is None:
+        return Replay(older, begin)
+    return Replay(older, begin, older[0].seq if older else recent[0] if recent else lost + 1)
+
+
+async def _newest_lost(log: EventLog, subscription: Subscription, after: int) -> int | None:
+    """The number of the newest event after `after` that the subscription may have wanted and retention has taken."""
+    wish = subscription.filter
+    dropped = await log.dropped(subscription.account_id, after, wish.types)
+    lost = [seq for seq, owner in dropped if not isinstance(wish, OwnersFilter) or wish.owns(owner)]
+    return max(lost, default=None)
