@@ -53,15 +53,15 @@ def create_app(held: Deps) -> FastAPI:
     app.state.deps = held
     problems.install(app)
     app.add_middleware(RequestContext)
+    app.include_router(stream_routes(held.hub, held.keys.identify))
+    settings = held.runtime.settings
+    lifetime = Lifetime(settings.sms_stream_least_s, settings.sms_stream_most_s)
+    app.include_router(sms_stream_routes(held.hub, held.keys.identify, lifetime))
     for router in (campaigns.router, prospects.uploads, prospects.router, voice.router, dids.router, keys.router):
         app.include_router(router, prefix="/api", responses=dict(_ERRORS))
         app.include_router(router, include_in_schema=False)
     for prefix, is_shown in (("/api", True), ("", False)):
         app.include_router(components.router, prefix=prefix, responses=dict(_ERRORS), include_in_schema=is_shown)
-    app.include_router(stream_routes(held.hub, held.keys.identify))
-    settings = held.runtime.settings
-    lifetime = Lifetime(settings.sms_stream_least_s, settings.sms_stream_most_s)
-    app.include_router(sms_stream_routes(held.hub, held.keys.identify, lifetime))
     app.router.routes.insert(0, callbacks.ROUTE)
     app.include_router(health)
     return app

@@ -15,6 +15,7 @@ from api_min.app import create_app
 from api_min.auth import KeyRing
 from api_min.deps import Deps
 from api_min.inbox import Inbox
+from api_min.streams import Unwinding
 from engine import log as logs
 from engine import metrics
 from engine.carriers.port import Command
@@ -82,7 +83,7 @@ class Server(uvicorn.Server):
     def __init__(self, held: Deps, on_listening: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(held),
+                Unwinding(create_app(held)),
                 loop="none",
                 http="httptools",
                 lifespan="off",

@@ -7,7 +7,7 @@ only a transport can be aborted. It hangs on one private attribute of uvicorn, r
 import asyncio
 import socket
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from starlette.types import Message, Receive, Send
 
@@ -22,10 +22,21 @@ class ClientSink(Sink, Protocol):
         """Returns when the client has gone or was cut."""
 
 
+@runtime_checkable
+class Transport(Protocol):
+    """What we use of asyncio.Transport, which uvloop's transports do not inherit from."""
+
+    def get_extra_info(self, name: str, default: object = None) -> socket.socket | None: ...
+    def is_closing(self) -> bool: ...
+    def write(self, data: bytes) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def abort(self) -> None: ...
+
+
 def open_sink(receive: Receive, send: Send) -> ClientSink:
     """The sink of a response whose start has been sent."""
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    if isinstance(transport, asyncio.Transport):
+    if isinstance(transport, Transport):
         return TransportSink(transport, receive, send)
     return AsgiSink(receive, send)
 
@@ -33,7 +44,11 @@ def open_sink(receive: Receive, send: Send) -> ClientSink:
 class TransportSink:
     """Writes HTTP chunks itself. The response never ends, so the server has nothing of its own to write."""
 
-    def __init__(self, transport: asyncio.Transport, receive: Receive, send: Send) -> None:
+    __slots__ = ("_receive", "_send", "_transport")
+
+    _shared: tuple[bytes, bytes] = (b"", b"")  # what was written last, and its chunk: most writes go to many clients
+
+    def __init__(self, transport: Transport, receive: Receive, send: Send) -> None:
         self._transport = transport
         self._receive = receive
         self._send = send
@@ -47,8 +62,13 @@ class TransportSink:
         return not self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        if self.is_open:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if self._transport.is_closing():
+            return
+        shared, chunk = TransportSink._shared
+        if shared is not data:
+            chunk = b"%x\r\n%b\r\n" % (len(data), data)
+            TransportSink._shared = (data, chunk)
+        self._transport.write(chunk)
 
     def pending(self) -> int:
         return self._transport.get_write_buffer_size() if self.is_open else 0

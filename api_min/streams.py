@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_min.auth import bearer_key
 from api_min.problems import refuse
@@ -45,6 +45,9 @@ PREFLIGHT = CORS | {
 Token = Annotated[str | None, Query(description="your key, where no header can be sent")]
 LastEventId = Annotated[str | None, Header()]
 LastEventIdQuery = Annotated[str | None, Query(alias="lastEventId")]
+
+_FOLLOW = "carillon.follow"  # in the scope: how a stream goes on after the framework has returned
+_NO_STREAM: Any = object()
 
 _log = structlog.get_logger(__name__)
 
@@ -172,17 +175,50 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._follow = follow
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 — ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        sink = open_sink(receive, send)
-        try:
-            if self._follow is not None:
-                await self._follow(sink)
-        except (SQLAlchemyError, OSError) as error:
-            _log.warning("stream.failed", error=type(error).__name__)
-        finally:
-            sink.cut()
-            await sink.until_gone()  # so that the server sees a lost connection, not a response left unfinished
+        if _FOLLOW in scope:
+            scope[_FOLLOW] = self._follow
+        else:
+            await _run(self._follow, receive, send)
+
+
+class Unwinding:
+    """ASGI middleware, to be put outside of all others: streams go on here, when the framework has returned.
+
+    What routing, validation and the other middleware hold for a request would else be held for as long as a stream
+    lasts: some 15 kB of it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[_FOLLOW] = _NO_STREAM
+        await self._app(scope, receive, send)
+        follow = scope[_FOLLOW]
+        if follow is not _NO_STREAM:
+            _forget_request(scope)
+            await _run(follow, receive, send)
+
+
+async def _run(follow: Follow | None, receive: Receive, send: Send) -> None:
+    sink = open_sink(receive, send)
+    try:
+        if follow is not None:
+            await follow(sink)
+    except (SQLAlchemyError, OSError) as error:
+        _log.warning("stream.failed", error=type(error).__name__)
+    finally:
+        sink.cut()
+        await sink.until_gone()  # so that the server sees a lost connection, not a response left unfinished
+
+
+def _forget_request(scope: Scope) -> None:
+    """Frees what servers and frameworks keep there; the server looks only at these once an answer has begun."""
+    scope["headers"].clear()
+    for name in scope.keys() - {"type", "asgi", "http_version", "method", "path", "query_string", "client"}:
+        del scope[name]
 
 
 def hide_token(scope: Scope) -> None:
