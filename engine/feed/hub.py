@@ -20,10 +20,9 @@ from engine import metrics
 from engine.feed.dialect import Dialect, Encoded, Filter
 from engine.feed.log import EventLog
 from engine.feed.replay import Replay, matching, parse_id, plan
-from engine.feed.tail import Sink, Subscription, Tail
+from engine.feed.tail import SLICE_BYTES, Sink, Subscription, Tail
 from engine.feed.tails import Tails
 
-SLICE_BYTES = 65_536
 STALL_S = 10.0
 CANCEL_AGAIN_S = 0.2  # redis-py has been seen to swallow a cancellation while it reads
 DEEP_REPLAYS = 4  # at a time and process: each may read a thousand events from PostgreSQL
@@ -166,25 +165,13 @@ class Hub:
             elif cursor < tail.first - 1:
                 cursor = await self._write_recorded(tail, subscription, cursor)
             else:
-                cursor = self._write_slice(tail, subscription, cursor)
+                frames, cursor = tail.slice(subscription, cursor)
+                if frames:
+                    subscription.sink.write(frames)
                 if cursor == tail.last:
                     tail.join(subscription)
                     return
                 await self._drain(subscription)
-
-    def _write_slice(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
-        """Writes about `SLICE_BYTES` of what the tail holds after `cursor`; answers the new cursor."""
-        wanted, size, newest = [], 0, tail.last
-        for event in tail.after(cursor, subscription.dialect):
-            if subscription.wants(event):
-                wanted.append(event.frame)
-                size += len(event.frame)
-                if size >= SLICE_BYTES:
-                    newest = event.seq
-                    break
-        if wanted:
-            subscription.sink.write(b"".join(wanted))
-        return newest
 
     async def _write_recorded(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
         """Writes what left memory while the client drained; answers the new cursor."""

@@ -50,7 +50,7 @@ async def plan(log: EventLog, tail: Tail, subscription: Subscription, after: int
     Memory answers alone unless it begins later than `after + 1` and holds fewer than enough. Raises what the database
     raises.
     """
-    recent = [event.seq for event in tail.after(after, subscription.dialect) if subscription.wants(event)]
+    recent = tail.matching(subscription, after)
     if len(recent) > limit:
         return Replay([], recent[-limit] - 1, recent[-limit])
     begin = tail.first - 1
