@@ -19,8 +19,8 @@ from redis import Redis
 
 from workers.bench.stream_clients import QUIET_S, Clients
 
-_NUMBER = re.compile(rb'"n":(\d+)')
-_PAD = "\x7f" + "x" * 120  # frames of about 300 bytes
+_PUBLISHED = re.compile(rb'"t":(\d+)')
+_PAD = "\x7f" + "x" * 100  # frames of about 300 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Plan:
     key: str = ""
     path: str = ""
     burst: int = 1  # events per publication
+    is_timed: bool = False  # how long each delivery took, which costs the load a look at each event
+    begins_connected: bool = True  # False: connecting is part of what is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,10 @@ Publish = Callable[[int, int], None]  # (first number, count)
 
 
 def body(number: int) -> bytes:
-    """A canonical event."""
+    """A canonical event that tells when it was made, by the monotonic clock, which all processes share."""
     return (
         '{"type":"sms.sent","at":"2026-03-11T18:00:00Z","trackingId":"","uniqueId":"",'
-        f'"payload":{{"n":{number},"text":"{_PAD}"}}}}'
+        f'"payload":{{"n":{number},"t":{time.monotonic_ns()},"text":"{_PAD}"}}}}'
     ).encode()
 
 
@@ -101,13 +103,16 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.clients = Clients(plan.host, plan.port, plan.request.encode(), self._look)
-        self._published_at: list[float] = []
+        look = _publication_times if plan.is_timed else _no_times
+        self.clients = Clients(plan.host, plan.port, plan.request.encode(), look)
+        self._published = 0
         self._publish = publisher(plan)
 
     def run(self) -> Found:
         plan, tally = self.plan, self.clients.tally
         begun, cpu = time.monotonic(), time.process_time()
+        if not plan.begins_connected:
+            self.clients.connect(plan.clients)
         expected, heard = plan.clients * plan.events, begun
         while tally.events < expected and time.monotonic() - heard < QUIET_S:
             due_s = self._due_s(begun)
@@ -119,24 +124,27 @@ class Load:
 
     def _due_s(self, begun: float) -> float:
         """How long until the next publication."""
-        plan, count = self.plan, len(self._published_at)
-        if self._publish is None or count >= plan.events:
+        plan = self.plan
+        if self._publish is None or self._published >= plan.events:
             return QUIET_S
         if plan.rate:
-            return begun + count / plan.rate - time.monotonic()
-        return 0.0 if count * plan.clients - self.clients.tally.events < plan.window * plan.clients else QUIET_S
+            return begun + self._published / plan.rate - time.monotonic()
+        under_way = self._published * plan.clients - self.clients.tally.events
+        return 0.0 if under_way < plan.window * plan.clients else QUIET_S
 
     def _publish_some(self) -> None:
         assert self._publish is not None
-        count = min(self.plan.burst, self.plan.events - len(self._published_at))
-        first = len(self._published_at) + 1
-        self._published_at += [time.monotonic()] * count
-        self._publish(first, count)
+        count = min(self.plan.burst, self.plan.events - self._published)
+        self._publish(self._published + 1, count)
+        self._published += count
 
-    def _look(self, data: bytes) -> list[float]:
-        if not self.plan.rate:
-            return []
-        return [self._published_at[int(number) - 1] for number in _NUMBER.findall(data)]
+
+def _publication_times(data: bytes) -> list[float]:
+    return [int(nanoseconds) / 1e9 for nanoseconds in _PUBLISHED.findall(data)]
+
+
+def _no_times(_: bytes) -> list[float]:
+    return []
 
 
 def found(load: Load, begun: float, cpu_s: float, expected: int) -> Found:
@@ -159,7 +167,8 @@ def main() -> None:
     load = Load(plan)
     with load.clients:
         load.clients.connect_dead(plan.dead)
-        load.clients.connect(plan.clients)
+        if plan.begins_connected:
+            load.clients.connect(plan.clients)
         print("ready", flush=True)  # noqa: T201
         sys.stdin.readline()
         print(orjson.dumps(asdict(load.run())).decode(), flush=True)  # noqa: T201
