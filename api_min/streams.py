@@ -140,19 +140,22 @@ def following(
     """What an EventStream does: it writes replay and live events until the client has gone, or `lifetime_s` is over."""
 
     async def follow(sink: ClientSink) -> None:
+        subscription = await hub.subscribe(account_id, sink, dialect, wish, last_event_id or None, greeting)
+        try:
+            await sink.until_gone()
+        finally:
+            hub.unsubscribe(subscription)
+
+    async def follow_for_some_time(sink: ClientSink) -> None:
         try:
             async with asyncio.timeout(lifetime_s) as lifetime:
-                subscription = await hub.subscribe(account_id, sink, dialect, wish, last_event_id or None, greeting)
-                try:
-                    await sink.until_gone()
-                finally:
-                    hub.unsubscribe(subscription)
+                await follow(sink)
         except TimeoutError:
             if not lifetime.expired():
                 raise
             metrics.STREAMS_CUT.labels("lifetime").inc()
 
-    return follow
+    return follow if lifetime_s is None else follow_for_some_time
 
 
 def parse_channels(text: str | None) -> Channels:

@@ -150,10 +150,11 @@ class Tails:
                     await self._fill(tail, chunk.first - 1)
                     tail.accept(chunk)
                 await asyncio.sleep(0)  # lets the sockets drain between two chunks
-        # What comes while everybody is being written to waits in Redis, to be sent together. After a flush as long a
-        # pause: an idle process sends at once, a busy one keeps half of its time for the others, and few large writes
-        # cost it a fraction of many small ones.
-        await asyncio.sleep(min(time.monotonic() - begun, MOST_PAUSE_S))
+        # What comes while everybody is being written to waits in Redis, to be sent together: few large writes cost a
+        # fraction of many small ones. Who finds several is busy, and leaves as long again to the sockets and to others;
+        # who finds one is not, and looks again at once.
+        if any(len(entries) > 1 for _, entries in answer):
+            await asyncio.sleep(min(time.monotonic() - begun, MOST_PAUSE_S))
 
     async def _wake(self) -> None:
         """Has the reader, which waits for the streams it knew, look at the new one too."""

@@ -70,6 +70,10 @@ def run(servers: Servers, size: int, rounds: int, tell: Tell) -> Result:
     return Result("stream", "delivery", lines, figures, goals)
 
 
+def _in_lockstep(held: Stage, size: int) -> Plan:
+    return held.plan(next(held.accounts), clients=size, events=LOCKSTEP_EVENTS)
+
+
 def _lockstep(held: Stage, plan: Plan, pid: int = 0) -> Sample:
     """The next event is published when the last subscriber has the one before: nothing can be written together."""
     done = held.run(plan, pid)
@@ -153,10 +157,13 @@ def _nchan(held: Stage) -> Iterator[tuple[Callable[[int], Plan], int] | None]:
     if module is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="carillon-nchan-") as folder:
-        with stream_rival.nchan(module, Path(folder) / "nginx", held.cpus[0]) as (port, pid):
-            head = f"GET {stream_rival.SUBSCRIBE} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
-            yield (
-                lambda size: Plan(held.cpus[1], HOST, port, head, size, LOCKSTEP_EVENTS, path=stream_rival.PUBLISH),
-                pid,
-            )
+    head = f"GET {stream_rival.SUBSCRIBE} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
+    with (
+        tempfile.TemporaryDirectory(prefix="carillon-nchan-") as folder,
+        stream_rival.nchan(module, Path(folder) / "nginx", held.cpus[0]) as (port, pid),
+    ):
+
+        def plan(size: int) -> Plan:
+            return Plan(held.cpus[1], HOST, port, head, size, LOCKSTEP_EVENTS, path=stream_rival.PUBLISH)
+
+        yield plan, pid

@@ -37,9 +37,10 @@ http {{
     nchan_shared_memory_size 256M;
     server {{
         listen {host}:{port} backlog=4096;
-        location = {subscribe} {{ nchan_subscriber eventsource; nchan_channel_id bench; nchan_message_buffer_length 1000;
-                                  nchan_subscriber_first_message newest; }}
-        location = {publish} {{ nchan_publisher; nchan_channel_id bench; nchan_message_buffer_length 1000; }}
+        nchan_channel_id bench;
+        nchan_message_buffer_length 1000;
+        location = {subscribe} {{ nchan_subscriber eventsource; nchan_subscriber_first_message newest; }}
+        location = {publish} {{ nchan_publisher; }}
     }}
 }}
 """

@@ -31,6 +31,9 @@ _ACCOUNTS = 32
 _FIRST_ACCOUNT = 1_000
 _ANY_RATE = 10**9
 
+Begin = Callable[[], dict[str, Any]]
+"""Begins, and returns the report at the end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -102,7 +105,7 @@ def stage(servers: Servers, url: str) -> Iterator[Stage]:
     cpus = (allowed[0], allowed[-1])
     held = asyncio.run(_accounts(url))
     with psycopg.connect(url) as connection:
-        row = connection.execute(f"select {EPOCH}").fetchone()  # type: ignore[call-overload]
+        epoch = _epoch(connection)
     for pids in meter.server_groups(servers).values():
         for pid in pids:
             _bind(pid, cpus[1])
@@ -111,14 +114,14 @@ def stage(servers: Servers, url: str) -> Iterator[Stage]:
         engine.supervisor.start(API, MODULES[API], {"CARILLON_PORT": "0"})
         port = int(str(engine.supervisor.wait_ready(API)["port"]))
         engine.supervisor.wait_ready(RELAY)
-        pids = {child.name: child.pid for child in engine.supervisor.running()}
-        _bind(pids[API], cpus[0])
-        _bind(pids[RELAY], cpus[1])
-        yield Stage(servers, url, port, pids[API], cpus, row[0], iter(held), engine)
+        started = {child.name: child.pid for child in engine.supervisor.running()}
+        _bind(started[API], cpus[0])
+        _bind(started[RELAY], cpus[1])
+        yield Stage(servers, url, port, started[API], cpus, epoch, iter(held), engine)
 
 
 @contextmanager
-def load(module: str, plan: Mapping[str, object]) -> Iterator[Callable[[], dict[str, Any]]]:
+def load(module: str, plan: Mapping[str, object]) -> Iterator[Begin]:
     """A load process whose clients are ready; call what is yielded to begin and to get its report.
 
     Raises Unavailable when it fails.
@@ -154,6 +157,12 @@ def _line(process: "subprocess.Popen[bytes]") -> bytes:
     if not line:
         raise Unavailable(f"the load ended: {process.stderr.read()[-800:].decode(errors='replace')}")
     return line
+
+
+def _epoch(connection: "psycopg.Connection[tuple[str]]") -> str:
+    row = connection.execute(f"select {EPOCH}").fetchone()
+    assert row is not None
+    return row[0]
 
 
 async def _accounts(url: str) -> list[Account]:
