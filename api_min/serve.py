@@ -1,6 +1,7 @@
 """The api process: `python -m api_min.serve`. Builds everything, serves until SIGTERM, then finishes what it began."""
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -13,6 +14,7 @@ import uvloop
 
 from api_min.app import create_app
 from api_min.auth import KeyRing
+from api_min.connections import BoundedConnection
 from api_min.deps import Deps
 from api_min.inbox import Inbox
 from api_min.streams import Unwinding
@@ -36,6 +38,7 @@ DRAIN_S = 10  # for requests under way at SIGTERM; a pause takes at most its tic
 
 def main() -> None:
     watch_parent()
+    _allow_connections()
     settings = Settings()
     logs.configure("api", settings)
     uvloop.run(serve(settings))
@@ -85,11 +88,12 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 Unwinding(create_app(held)),
                 loop="none",
-                http="httptools",
+                http=BoundedConnection,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing asks where a request comes from
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )
@@ -117,6 +121,12 @@ def _announce(settings: Settings, port: int) -> None:
     metrics_port = metrics.serve(settings.metrics_host, settings.metrics_port, lambda: {"listening": True})
     log.info("api.started", host=settings.host, port=port, metrics_port=metrics_port)
     report_ready(port=port, metrics_port=metrics_port)
+
+
+def _allow_connections() -> None:
+    """As many files as we may open: a stream is one, and the usual 1,024 would be few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _family(host: str) -> socket.AddressFamily:
