@@ -6,7 +6,7 @@ EventSource comes back after that, and stays away for good after a 429 or 503 (r
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -82,7 +82,7 @@ def stream_routes(hub: Hub, identify: Callable[[str], Awaitable[Principal]]) -> 
         if caller is None:
             return EventStream(None)
         after = last_event_id if last_event_id is not None else last_event_id_query
-        return EventStream(following(hub, caller.account_id, Trunx, wanted, after))
+        return EventStream(Following(hub, caller.account_id, Trunx, wanted, after))
 
     add_stream(router, PATHS, events)
     return router
@@ -127,35 +127,50 @@ async def admit(request: Request, token: str | None, identify: Callable[[str], A
         return None
 
 
-def following(
-    hub: Hub,
-    account_id: int,
-    dialect: Dialect,
-    wish: Filter,
-    last_event_id: str | None,
-    *,
-    greeting: Greeting | None = None,
-    lifetime_s: float | None = None,
-) -> Follow:
+class Following:
     """What an EventStream does: it writes replay and live events until the client has gone, or `lifetime_s` is over."""
 
-    async def follow(sink: ClientSink) -> None:
-        subscription = await hub.subscribe(account_id, sink, dialect, wish, last_event_id or None, greeting)
-        try:
-            await sink.until_gone()
-        finally:
-            hub.unsubscribe(subscription)
+    __slots__ = ("_account_id", "_dialect", "_greeting", "_hub", "_last_event_id", "_lifetime_s", "_wish")
 
-    async def follow_for_some_time(sink: ClientSink) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        account_id: int,
+        dialect: Dialect,
+        wish: Filter,
+        last_event_id: str | None,
+        *,
+        greeting: Greeting | None = None,
+        lifetime_s: float | None = None,
+    ) -> None:
+        self._hub = hub
+        self._account_id = account_id
+        self._dialect = dialect
+        self._wish = wish
+        self._last_event_id = last_event_id or None
+        self._greeting = greeting
+        self._lifetime_s = lifetime_s
+
+    async def __call__(self, sink: ClientSink) -> None:
+        if self._lifetime_s is None:
+            await self._follow(sink)
+            return
         try:
-            async with asyncio.timeout(lifetime_s) as lifetime:
-                await follow(sink)
+            async with asyncio.timeout(self._lifetime_s) as lifetime:
+                await self._follow(sink)
         except TimeoutError:
             if not lifetime.expired():
                 raise
             metrics.STREAMS_CUT.labels("lifetime").inc()
 
-    return follow if lifetime_s is None else follow_for_some_time
+    async def _follow(self, sink: ClientSink) -> None:
+        subscription = await self._hub.subscribe(
+            self._account_id, sink, self._dialect, self._wish, self._last_event_id, self._greeting
+        )
+        try:
+            await sink.until_gone()
+        finally:
+            self._hub.unsubscribe(subscription)
 
 
 def parse_channels(text: str | None) -> Channels:
@@ -165,7 +180,12 @@ def parse_channels(text: str | None) -> Channels:
     if unknown:
         known = ", ".join(CHANNELS)
         raise InvalidInput(f"unknown channel {unknown[0]!r}; known are {known}", {"channels": unknown[:10]})
-    return Channels(frozenset(names) or None)
+    return _channels(frozenset(names) or None)
+
+
+@cache  # 256 at most; streams of one wish share it
+def _channels(names: frozenset[str] | None) -> Channels:
+    return Channels(names)
 
 
 class EventStream(Response):
