@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api_min.sms_stream import Lifetime
+from api_min.streams import Unwinding
 from engine.feed.dialect import Encoded
 from engine.feed.hub import Hub
 from engine.feed.revdesk import Numbers, RevDesk, connected
@@ -34,9 +35,9 @@ def text(body: str = "Hello!", owner: Owner | None = None) -> str:
     return Event("sms.received", AT, payload, "trk_1", "msg_abc123").encode(owner)
 
 
-@pytest.fixture(params=["transport", "asgi"])
+@pytest.fixture(params=[Unwinding, lambda app: app, hidden_transport], ids=["transport", "inside", "asgi"])
 async def server(request: pytest.FixtureRequest, hub: Hub) -> AsyncIterator[Server]:
-    async with serving(hub, wrap=hidden_transport if request.param == "asgi" else lambda app: app) as running:
+    async with serving(hub, wrap=request.param) as running:
         yield running
 
 

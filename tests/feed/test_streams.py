@@ -10,15 +10,16 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api_min.sinks import AsgiSink, TransportSink
+from api_min.streams import Unwinding
 from engine.feed.hub import Hub
 from engine.feed.relay import Relay
 from tests.feed.conftest import DEADLINE_S, event, eventually, read_until, record, write
 from tests.feed.serving import KEY, Server, hidden_transport, serving
 
 
-@pytest.fixture(params=["transport", "asgi"])
+@pytest.fixture(params=[Unwinding, lambda app: app, hidden_transport], ids=["transport", "inside", "asgi"])
 async def server(request: pytest.FixtureRequest, hub: Hub) -> AsyncIterator[Server]:
-    async with serving(hub, wrap=hidden_transport if request.param == "asgi" else lambda app: app) as running:
+    async with serving(hub, wrap=request.param) as running:
         yield running
 
 

@@ -45,7 +45,8 @@ def run(servers: Servers, size: int, rounds: int, tell: Tell) -> Result:
     """`size` is the number of subscribers; the other scenarios shrink with it when it is below the usual 5,000."""
     share = min(1.0, size / 5_000)
     with Databases(servers) as databases, databases.fresh() as url, stage(servers, url) as held, _nchan(held) as rival:
-        paced = held.run(held.plan(next(held.accounts), clients=size, events=PACED_EVENTS, rate=RATE, is_timed=True))
+        events = max(20, int(PACED_EVENTS * share))
+        paced = held.run(held.plan(next(held.accounts), clients=size, events=events, rate=RATE, is_timed=True))
         _tell(tell, f"{size:,} subscribers, {RATE:g} events/s", paced)
         sides = {
             "carillon": lambda: _lockstep(held, held.plan(next(held.accounts), clients=size, events=LOCKSTEP_EVENTS))
@@ -62,8 +63,8 @@ def run(servers: Servers, size: int, rounds: int, tell: Tell) -> Result:
             "load_us_per_delivery": lines[0].extra()["load_us"],
             "of_nchan": lines[0].rate / lines[1].rate if rival is not None else "not installed",
             **_dead(held, int(DEAD_EVENTS * share), rounds, tell),
-            **_replay(held, int(REPLAYS * share), rounds, tell),
-            **_resume(held, int(RESUMES * share), tell),
+            **_replay(held, max(10, int(REPLAYS * share)), rounds, tell),
+            **_resume(held, max(10, int(RESUMES * share)), tell),
             **_end_to_end(held, int(COMMITTED * share), tell),
         }
     goals = [goal for goal in GOALS if not isinstance(figures[goal.figure], str)]
@@ -127,7 +128,12 @@ def _resume(held: Stage, resumes: int, tell: Tell) -> Mapping[str, Figure]:
     ):
         found = begin()
     tell(f"resumes: {found}")
-    return {"resumes": found["resumes"], "resumes_missing": found["missing"], "resumes_repeated": found["repeated"]}
+    return {
+        "resumes": found["resumes"],
+        "resumes_missing": found["missing"],
+        "resumes_repeated": found["repeated"],
+        "resumes_truncated": found["truncated"],
+    }
 
 
 def _end_to_end(held: Stage, events: int, tell: Tell) -> Mapping[str, Figure]:
