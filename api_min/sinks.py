@@ -39,10 +39,22 @@ class Transport(Protocol):
 
 def open_sink(receive: Receive, send: Send) -> ClientSink:
     """The sink of a response whose start has been sent."""
+    transport = server_transport(receive)
+    return AsgiSink(receive, send) if transport is None else TransportSink(transport, receive, send)
+
+
+def server_transport(receive: Receive) -> Transport | None:
+    """The connection behind an ASGI `receive`, its kernel buffer bounded; None where the server does not show it."""
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    if isinstance(transport, Transport):
-        return TransportSink(transport, receive, send)
-    return AsgiSink(receive, send)
+    if not isinstance(transport, Transport):
+        return None
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        with suppress(OSError):  # already gone
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+    return transport
 
 
 class TransportSink:
@@ -56,12 +68,6 @@ class TransportSink:
         self._transport = transport
         self._receive = receive
         self._send = send
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            with suppress(OSError):  # already gone
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-                if hasattr(socket, "TCP_USER_TIMEOUT"):
-                    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
     @property
     def is_open(self) -> bool:

@@ -64,7 +64,7 @@ def sms_stream_routes(hub: Hub, identify: Callable[[str], Awaitable[Principal]],
         if not caller.may(SCOPE):
             raise Forbidden(f"this key lacks the scope {SCOPE}", {"scope": SCOPE})
         after = last_event_id if last_event_id is not None else last_event_id_query
-        follow = streams.Following(
+        follow = streams.following(
             hub,
             caller.account_id,
             RevDesk,

@@ -6,6 +6,7 @@ EventSource comes back after that, and stays away for good after a 429 or 503 (r
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -82,7 +83,7 @@ def stream_routes(hub: Hub, identify: Callable[[str], Awaitable[Principal]]) -> 
         if caller is None:
             return EventStream(None)
         after = last_event_id if last_event_id is not None else last_event_id_query
-        return EventStream(Following(hub, caller.account_id, Trunx, wanted, after))
+        return EventStream(following(hub, caller.account_id, Trunx, wanted, after))
 
     add_stream(router, PATHS, events)
     return router
@@ -127,36 +128,38 @@ async def admit(request: Request, token: str | None, identify: Callable[[str], A
         return None
 
 
-class Following:
+def following(
+    hub: Hub,
+    account_id: int,
+    dialect: Dialect,
+    wish: Filter,
+    last_event_id: str | None,
+    *,
+    greeting: Greeting | None = None,
+    lifetime_s: float | None = None,
+) -> Follow:
     """What an EventStream does: it writes replay and live events until the client has gone, or `lifetime_s` is over."""
+    return _Following(hub, account_id, dialect, wish, last_event_id or None, greeting, lifetime_s)
 
-    __slots__ = ("_account_id", "_dialect", "_greeting", "_hub", "_last_event_id", "_lifetime_s", "_wish")
 
-    def __init__(
-        self,
-        hub: Hub,
-        account_id: int,
-        dialect: Dialect,
-        wish: Filter,
-        last_event_id: str | None,
-        *,
-        greeting: Greeting | None = None,
-        lifetime_s: float | None = None,
-    ) -> None:
-        self._hub = hub
-        self._account_id = account_id
-        self._dialect = dialect
-        self._wish = wish
-        self._last_event_id = last_event_id or None
-        self._greeting = greeting
-        self._lifetime_s = lifetime_s
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """A closure with the same would hold half a kilobyte more for each stream."""
+
+    hub: Hub
+    account_id: int
+    dialect: Dialect
+    wish: Filter
+    last_event_id: str | None
+    greeting: Greeting | None
+    lifetime_s: float | None
 
     async def __call__(self, sink: ClientSink) -> None:
-        if self._lifetime_s is None:
+        if self.lifetime_s is None:
             await self._follow(sink)
             return
         try:
-            async with asyncio.timeout(self._lifetime_s) as lifetime:
+            async with asyncio.timeout(self.lifetime_s) as lifetime:
                 await self._follow(sink)
         except TimeoutError:
             if not lifetime.expired():
@@ -164,13 +167,13 @@ class Following:
             metrics.STREAMS_CUT.labels("lifetime").inc()
 
     async def _follow(self, sink: ClientSink) -> None:
-        subscription = await self._hub.subscribe(
-            self._account_id, sink, self._dialect, self._wish, self._last_event_id, self._greeting
+        subscription = await self.hub.subscribe(
+            self.account_id, sink, self.dialect, self.wish, self.last_event_id, self.greeting
         )
         try:
             await sink.until_gone()
         finally:
-            self._hub.unsubscribe(subscription)
+            self.hub.unsubscribe(subscription)
 
 
 def parse_channels(text: str | None) -> Channels:

@@ -7,6 +7,7 @@ end-to-end figure with events that are committed, numbered by the relay and read
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from engine.embedded.servers import Servers
@@ -51,14 +52,19 @@ def run(servers: Servers, size: int, rounds: int, tell: Tell) -> Result:
         sides = {
             "carillon": lambda: _lockstep(held, held.plan(next(held.accounts), clients=size, events=LOCKSTEP_EVENTS))
         }
+        beside: dict[str, Figure] = {}
         if rival is not None:
             plan, pid = rival
             sides["nchan"] = lambda: _lockstep(held, plan(size), pid)
+            same = held.run(replace(plan(size), events=events, rate=RATE, is_timed=True), pid)
+            _tell(tell, "the same, nchan", same)
+            beside["nchan_paced_p99_ms"] = same.found.p99_ms
         lines = alternate(sides, rounds, tell)
         figures: dict[str, Figure] = {
             "paced_p50_ms": paced.found.p50_ms,
             "paced_p99_ms": paced.found.p99_ms,
             "paced_missing": paced.found.missing,
+            **beside,
             "rss_per_connection_kb": paced.rss_per_client_kb,
             "load_us_per_delivery": lines[0].extra()["load_us"],
             "of_nchan": lines[0].rate / lines[1].rate if rival is not None else "not installed",
