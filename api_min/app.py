@@ -15,6 +15,7 @@ from api_min.realtime_socket import RealtimeSocket
 from api_min.replies import reply
 from api_min.routes import campaigns, catalog, components, dids, keys, lines, prospects, teams, users, voice, webhooks
 from api_min.schemas import ErrorOut
+from api_min.sms_stream import Lifetime, sms_stream_routes
 from api_min.streams import stream_routes
 
 READY_TIMEOUT_S = 2.0
@@ -38,6 +39,7 @@ _ROUTERS = (
     lines.router,
     catalog.router,
     webhooks.router,
+    components.router,
 )
 
 health = APIRouter(include_in_schema=False)
@@ -71,9 +73,10 @@ def create_app(held: Deps) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router, prefix="/api", responses=dict(_ERRORS))
         app.include_router(router, include_in_schema=False)
-    for prefix, is_shown in (("/api", True), ("", False)):
-        app.include_router(components.router, prefix=prefix, responses=dict(_ERRORS), include_in_schema=is_shown)
+    settings = held.runtime.settings
+    lifetime = Lifetime(settings.sms_stream_least_s, settings.sms_stream_most_s)
     app.include_router(stream_routes(held.hub, held.keys.identify))
+    app.include_router(sms_stream_routes(held.hub, held.keys.identify, lifetime))
     app.include_router(realtime_routes(held.hub, held.keys.identify))
     app.router.routes += RealtimeSocket(held.hub, held.keys.identify).routes()
     app.router.routes.insert(0, callbacks.ROUTE)

@@ -7,9 +7,18 @@ key hears of all of them, on either stream.
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from api_min.streams import EventStream, admit, following, hide_token, preflight
+from api_min.streams import (
+    EventStream,
+    LastEventId,
+    LastEventIdQuery,
+    Token,
+    add_stream,
+    admit,
+    following,
+    hide_token,
+)
 from engine.errors import Forbidden, InvalidInput
 from engine.feed import teletracker
 from engine.feed.hub import Hub
@@ -44,13 +53,13 @@ def realtime_routes(hub: Hub, identify: Identify) -> APIRouter:
 
     async def events(
         request: Request,
-        token: Annotated[str | None, Query(description="your key, where no header can be sent")] = None,
+        token: Token = None,
         topics: Annotated[str | None, Query(description="globs, as voice.incoming.*,messaging.**")] = None,
         stream: Annotated[
             str, Query(description="`user`, or `account`, which needs a key without user and team")
         ] = "user",
-        last_event_id: Annotated[str | None, Header()] = None,
-        last_event_id_query: Annotated[str | None, Query(alias="lastEventId")] = None,
+        last_event_id: LastEventId = None,
+        last_event_id_query: LastEventIdQuery = None,
     ) -> Response:
         """Server-sent events by topic: what follows `Last-Event-ID`, up to the last 1000, then live."""
         hide_token(request.scope)
@@ -62,10 +71,7 @@ def realtime_routes(hub: Hub, identify: Identify) -> APIRouter:
         after = last_event_id if last_event_id is not None else last_event_id_query
         return EventStream(following(hub, caller.account_id, teletracker.Sse, wish, after))
 
-    for path in PATHS:
-        is_shown = path == PATHS[0]
-        router.add_api_route(path, events, status_code=200, include_in_schema=is_shown, response_class=EventStream)
-        router.add_api_route(path, preflight, methods=["OPTIONS"], include_in_schema=False)
+    add_stream(router, PATHS, events)
     return router
 
 

@@ -1,6 +1,7 @@
 """The api process: `python -m api_min.serve`. Builds everything, serves until SIGTERM, then finishes what it began."""
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -13,9 +14,11 @@ import uvloop
 
 from api_min.app import create_app
 from api_min.auth import KeyRing
+from api_min.connections import BoundedConnection
 from api_min.deps import Deps
 from api_min.inbox import Inbox
 from api_min.realtime_socket import MAX_MESSAGE_BYTES
+from api_min.streams import Unwinding
 from engine import log as logs
 from engine import metrics
 from engine.carriers.port import Command
@@ -37,6 +40,7 @@ DRAIN_S = 10  # for requests under way at SIGTERM; a pause takes at most its tic
 
 def main() -> None:
     watch_parent()
+    _allow_connections()
     settings = Settings()
     logs.configure("api", settings)
     uvloop.run(serve(settings))
@@ -84,9 +88,9 @@ class Server(uvicorn.Server):
     def __init__(self, held: Deps, on_listening: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(held),
+                Unwinding(create_app(held)),
                 loop="none",
-                http="httptools",
+                http=BoundedConnection,
                 ws="websockets-sansio",
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_ping_interval=held.runtime.settings.heartbeat_s,
@@ -96,6 +100,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing asks where a request comes from
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )
@@ -123,6 +128,12 @@ def _announce(settings: Settings, port: int) -> None:
     metrics_port = metrics.serve(settings.metrics_host, settings.metrics_port, lambda: {"listening": True})
     log.info("api.started", host=settings.host, port=port, metrics_port=metrics_port)
     report_ready(port=port, metrics_port=metrics_port)
+
+
+def _allow_connections() -> None:
+    """As many files as we may open: a stream is one, and the usual 1,024 would be few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _family(host: str) -> socket.AddressFamily:

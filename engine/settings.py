@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     stream_keep: int = 10_000  # newest events per account kept in Redis
     replay_limit: int = 1000
     heartbeat_s: float = 30.0
+    sms_stream_least_s: float = 240.0  # a connection of the SMS stream lives for a random time between the two
+    sms_stream_most_s: float = 300.0
     slow_reader_bytes: int = 262_144
     relay_poll_s: float = 0.005
     event_keep_days: int = 30

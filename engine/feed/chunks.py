@@ -4,7 +4,7 @@ An entry has the id `<last number>-0` and the fields `first` (number) and `body`
 entry for up to 500 events costs a thirtieth of an entry each. Redis only caches: what it lost, PostgreSQL has.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,6 +35,24 @@ class Chunk:
         """The lines of the events numbered `seq + 1` and on."""
         lines = self.body.split(b"\n")
         return lines[max(0, seq + 1 - self.first) :]
+
+
+def joined(run: Iterable[Chunk], size: int) -> Iterator[Chunk]:
+    """The same events in fewer chunks: what follows on one another is joined until a chunk has `size` bytes."""
+    held: list[Chunk] = []
+    for chunk in run:
+        if held and (chunk.first != held[-1].last + 1 or sum(len(part.body) for part in held) >= size):
+            yield _one(held)
+            held = []
+        held.append(chunk)
+    if held:
+        yield _one(held)
+
+
+def _one(run: Sequence[Chunk]) -> Chunk:
+    if len(run) == 1:
+        return run[0]
+    return Chunk(run[0].account_id, run[0].first, run[-1].last, b"\n".join(chunk.body for chunk in run))
 
 
 def stream_key(epoch: str, account_id: int) -> str:

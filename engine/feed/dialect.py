@@ -5,7 +5,7 @@ of it is said by a filter, and equal filters share their work.
 """
 
 from collections.abc import Hashable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from engine.rules.events import Owner
 
@@ -56,3 +56,10 @@ class Filter(Hashable, Protocol):
     def wants(self, event: Encoded) -> bool:
         """Of an event that the dialect did not drop."""
         ...
+
+
+@runtime_checkable
+class OwnersFilter(Filter, Protocol):
+    """A filter of a stream of one's own. It spares its clients news of the loss of events that were others'."""
+
+    def owns(self, owner: Owner | None) -> bool: ...

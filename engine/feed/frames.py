@@ -15,12 +15,16 @@ _BREAKS = dict.fromkeys(map(ord, "\0\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"))
 _LINE_ENDS = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
 
 
-def encode(event: str, data: object, event_id: int) -> bytes:
-    """One frame: event name, numeric id, and `data` as one line of JSON. Nothing in any of them can end it early."""
+def encode(event: str, data: object, event_id: int, retry_ms: int | None = None) -> bytes:
+    """One frame: event name, numeric id, and `data` as one line of JSON. Nothing in any of them can end it early.
+
+    `retry_ms` tells the client how long to wait before it reconnects; only a frame with data may carry it.
+    """
     body = orjson.dumps(data)  # escapes CR, LF and NUL
     for raw, escaped in _LINE_ENDS:
         body = body.replace(raw, escaped)
-    return b"event: %b\nid: %d\ndata: %b\n\n" % (event.translate(_BREAKS).encode(), event_id, body)
+    retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
+    return b"event: %b\nid: %d\n%bdata: %b\n\n" % (event.translate(_BREAKS).encode(), event_id, retry, body)
 
 
 def truncated(requested: int, oldest: int, newest: int) -> bytes:

@@ -7,7 +7,7 @@ not drain, or falls out of what is worth fetching, is cut and resumes by id.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -20,13 +20,15 @@ from engine import metrics
 from engine.feed.dialect import Dialect, Encoded, Filter
 from engine.feed.log import EventLog
 from engine.feed.replay import Replay, matching, parse_id, plan
-from engine.feed.tail import Sink, Subscription, Tail
+from engine.feed.tail import SLICE_BYTES, Sink, Subscription, Tail
 from engine.feed.tails import Tails
 
-SLICE_BYTES = 65_536
 STALL_S = 10.0
 CANCEL_AGAIN_S = 0.2  # redis-py has been seen to swallow a cancellation while it reads
 DEEP_REPLAYS = 4  # at a time and process: each may read a thousand events from PostgreSQL
+
+Greeting = Callable[[int], bytes]
+"""The frame that a stream begins with, given the number after which it goes on."""
 
 _log = structlog.get_logger()
 
@@ -78,22 +80,28 @@ class Hub:
             await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_S)
 
     async def subscribe(
-        self, account_id: int, sink: Sink, dialect: Dialect, wish: Filter, last_event_id: str | None
+        self,
+        account_id: int,
+        sink: Sink,
+        dialect: Dialect,
+        wish: Filter,
+        last_event_id: str | None,
+        greeting: Greeting | None = None,
     ) -> Subscription:
-        """Writes the replay that `last_event_id` asks for; live events follow it without gap or repeat.
+        """Writes the greeting and the replay that `last_event_id` asks for; live events follow without gap or repeat.
 
         Returns once live. Pair it with `unsubscribe`. Raises what the database raises.
         """
         tail = await self._tails.get(account_id)
+        after = None if last_event_id is None else parse_id(last_event_id)
+        if after is not None and after > tail.last:  # another process may have been ahead of this one
+            await self._tails.refresh(tail)
         subscription = Subscription(account_id, sink, dialect, wish)
         self._subscriptions[subscription] = tail
         tail.clients += 1
         metrics.STREAMS_OPEN.labels(dialect.name).inc()
         try:
-            if last_event_id is None:
-                tail.join(subscription)
-            else:
-                await self._resume(tail, subscription, last_event_id)
+            await self._begin(tail, subscription, last_event_id, after, greeting)
         except BaseException:
             self.unsubscribe(subscription)
             raise
@@ -112,14 +120,26 @@ class Hub:
         for subscription in list(self._subscriptions):
             self._cut(subscription, "shutdown")
 
-    async def _resume(self, tail: Tail, subscription: Subscription, last_event_id: str) -> None:
-        after = parse_id(last_event_id)
-        if after is not None and after > tail.last:  # another process may have been ahead of this one
-            await self._tails.refresh(tail)
-        if after is None or after > tail.last:
-            subscription.sink.write(subscription.dialect.reset(last_event_id, tail.last))
-            tail.join(subscription)
+    async def _begin(
+        self,
+        tail: Tail,
+        subscription: Subscription,
+        last_event_id: str | None,
+        after: int | None,
+        greeting: Greeting | None,
+    ) -> None:
+        sink, dialect = subscription.sink, subscription.dialect
+        is_known = after is not None and after <= tail.last
+        if greeting is not None:
+            sink.write(greeting(after if after is not None and is_known else tail.last))
+        if after is not None and is_known:
+            await self._resume(tail, subscription, after)
             return
+        if last_event_id is not None:
+            sink.write(dialect.reset(last_event_id, tail.last))
+        tail.join(subscription)
+
+    async def _resume(self, tail: Tail, subscription: Subscription, after: int) -> None:
         replay = await self._plan(tail, subscription, after)
         if replay.oldest is not None:
             subscription.sink.write(subscription.dialect.truncated(after, replay.oldest, tail.last))
@@ -145,25 +165,13 @@ class Hub:
             elif cursor < tail.first - 1:
                 cursor = await self._write_recorded(tail, subscription, cursor)
             else:
-                cursor = self._write_slice(tail, subscription, cursor)
+                frames, cursor = tail.slice(subscription, cursor)
+                if frames:
+                    subscription.sink.write(frames)
                 if cursor == tail.last:
                     tail.join(subscription)
                     return
                 await self._drain(subscription)
-
-    def _write_slice(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
-        """Writes about `SLICE_BYTES` of what the tail holds after `cursor`; answers the new cursor."""
-        wanted, size, newest = [], 0, tail.last
-        for event in tail.after(cursor, subscription.dialect):
-            if subscription.wants(event):
-                wanted.append(event.frame)
-                size += len(event.frame)
-                if size >= SLICE_BYTES:
-                    newest = event.seq
-                    break
-        if wanted:
-            subscription.sink.write(b"".join(wanted))
-        return newest
 
     async def _write_recorded(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
         """Writes what left memory while the client drained; answers the new cursor."""
@@ -211,12 +219,12 @@ class Hub:
         subscription.sink.cut()
 
     async def _beat(self) -> None:
-        """One timer for all clients that are up to date; the others are being written to."""
+        """One timer for all clients. One that catches up gets it too: it may wait long for its turn at the database,
+        and between two writes, which are whole frames, there is always room."""
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            for tail in self._tails.all():
-                for subscription in tail.subscriptions():
-                    subscription.sink.write(subscription.dialect.heartbeat)
+            for subscription in self._subscriptions:
+                subscription.sink.write(subscription.dialect.heartbeat)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

@@ -3,10 +3,12 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.feed.chunks import Chunk
+from engine.rules.events import Owner, owner_of
 
 # Names one history of this database, without a stored value that a backup would carry along: the cluster, its timeline
 # (a restore to a point in time and a failover begin a new one), the database and the table (pg_restore makes new ones).
@@ -18,7 +20,10 @@ EPOCH = """(
 
 _EPOCH = text(f"select {EPOCH}")
 _HEADS = text("select account_id, seq from event_heads where account_id = any(:ids)")
-_KEPT_FROM = text("select kept_from from event_heads where account_id = :account_id")
+_DROPPED = text(
+    "select seq, owner from event_drops where account_id = :account_id and seq > :after"
+    " and (cast(:types as text[]) is null or type like any(cast(:types as text[])))"
+)
 _READ = text(
     "select min(seq), max(seq), string_agg(body::text, E'\\n' order by seq) from ("
     " select seq, body from events where account_id = :account_id and seq > :after and seq <= :upto"
@@ -54,10 +59,12 @@ class EventLog:
             newest = dict.fromkeys(account_ids, 0) | {row.account_id: row.seq for row in rows}
         return Heads(epoch, newest)
 
-    async def kept_from(self, account_id: int) -> int:
-        """The lowest number that no retention has dropped."""
+    async def dropped(self, account_id: int, after: int, types: Iterable[str] | None) -> list[tuple[int, Owner | None]]:
+        """What retention took of the events after `after` whose type is like one of `types`: the newest number of each
+        type and owner."""
+        values = {"account_id": account_id, "after": after, "types": None if types is None else sorted(types)}
         async with self._db.connect() as conn:
-            return (await conn.execute(_KEPT_FROM, {"account_id": account_id})).scalar() or 1
+            return [(seq, _owner(kept)) for seq, kept in await conn.execute(_DROPPED, values)]
 
     async def read(self, account_id: int, after: int, upto: int, limit: int) -> Chunk | None:
         """At most `limit` events from `after + 1` on; None when there is none."""
@@ -80,3 +87,7 @@ class EventLog:
                 found += [(seq, body.encode()) for seq, body in rows]
             upto = low
         return found[::-1]
+
+
+def _owner(kept: str) -> Owner | None:
+    return owner_of({"owner": orjson.loads(kept)}) if kept else None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.feed.dialect import Encoded
+from engine.feed.dialect import Encoded, OwnersFilter
 from engine.feed.log import EventLog
 from engine.feed.tail import Subscription, Tail
 
@@ -50,7 +50,7 @@ async def plan(log: EventLog, tail: Tail, subscription: Subscription, after: int
     Memory answers alone unless it begins later than `after + 1` and holds fewer than enough. Raises what the database
     raises.
     """
-    recent = [event.seq for event in tail.after(after, subscription.dialect) if subscription.wants(event)]
+    recent = tail.matching(subscription, after)
     if len(recent) > limit:
         return Replay([], recent[-limit] - 1, recent[-limit])
     begin = tail.first - 1
@@ -61,7 +61,15 @@ async def plan(log: EventLog, tail: Tail, subscription: Subscription, after: int
     older = found[-room:] if room else []
     if len(found) > room:
         return Replay(older, begin, older[0].seq if older else recent[0])
-    kept = await log.kept_from(subscription.account_id)
-    if kept > after + 1:
-        return Replay(older, begin, older[0].seq if older else max(kept, begin + 1))
-    return Replay(older, begin)
+    lost = await _newest_lost(log, subscription, after)
+    if lost is None:
+        return Replay(older, begin)
+    return Replay(older, begin, older[0].seq if older else recent[0] if recent else lost + 1)
+
+
+async def _newest_lost(log: EventLog, subscription: Subscription, after: int) -> int | None:
+    """The number of the newest event after `after` that the subscription may have wanted and retention has taken."""
+    wish = subscription.filter
+    dropped = await log.dropped(subscription.account_id, after, wish.types)
+    lost = [seq for seq, owner in dropped if not isinstance(wish, OwnersFilter) or wish.owns(owner)]
+    return max(lost, default=None)

@@ -15,6 +15,9 @@ import structlog
 from engine.feed.chunks import Chunk
 from engine.feed.dialect import Dialect, Encoded, Filter
 
+SLICE_BYTES = 131_072
+MOST_SLICES = 64  # kept: 8 MB
+
 _log = structlog.get_logger()
 
 
@@ -50,13 +53,26 @@ class Subscription:
         return bool(event.frame) and self.filter.wants(event)
 
 
+Slice = tuple[bytes, int]  # frames, and the number up to which they are all that a filter wants
+
+
 @dataclass(slots=True)
 class _View:
-    """The tail's events in one dialect, and its subscriptions by what they want."""
+    """The tail's events in one dialect, and its subscriptions by what they want.
+
+    After a disconnection of everybody, clients by the thousand want the same: one filter, one cursor. So what was found
+    for the first of them is kept for the others, for a moment.
+    """
 
     dialect: Dialect
     events: list[Encoded]
     groups: dict[Filter, set[Subscription]] = field(default_factory=dict)
+    matches: dict[tuple[Filter, int], list[int]] = field(default_factory=dict)  # true until the next event
+    slices: dict[tuple[Filter, int], Slice] = field(default_factory=dict)  # true for ever
+
+    def forget(self) -> None:
+        self.matches.clear()
+        self.slices.clear()
 
 
 class Tail:
@@ -95,6 +111,7 @@ class Tail:
         self.last += len(lines)
         for name, view in self._views.items():
             view.events += fresh[name]
+            view.matches.clear()
         if len(self._lines) > 2 * self._size:
             del self._lines[: -self._size]
             for view in self._views.values():
@@ -103,9 +120,29 @@ class Tail:
             self._send(view, fresh[name])
         return True
 
-    def after(self, seq: int, dialect: Dialect) -> list[Encoded]:
-        """The events in memory that are numbered `seq + 1` and on."""
-        return self._view(dialect).events[max(0, seq + 1 - self.first) :]
+    def matching(self, subscription: Subscription, after: int) -> list[int]:
+        """The numbers of the events in memory after `after` that the subscription wants."""
+        view, key = self._view(subscription.dialect), (subscription.filter, after)
+        found = view.matches.get(key)
+        if found is None:
+            found = [event.seq for event in self._after(view, after) if subscription.wants(event)]
+            view.matches[key] = found
+        return found
+
+    def slice(self, subscription: Subscription, after: int) -> Slice:
+        """About `SLICE_BYTES` of what the subscription wants of the events in memory after `after`."""
+        view, key = self._view(subscription.dialect), (subscription.filter, after)
+        found = view.slices.get(key)
+        if found is None and after < self.last:  # of nothing yet, there will be more
+            if len(view.slices) >= MOST_SLICES:
+                view.slices.clear()
+            found = view.slices[key] = self._cut(view, subscription, after)
+        return found or (b"", after)
+
+    def forget(self) -> None:
+        """Frees what was kept for clients that ask the same. Call it now and then."""
+        for view in self._views.values():
+            view.forget()
 
     def join(self, subscription: Subscription) -> None:
         """From here on the subscription gets each event. Its sink must have got all up to `last`."""
@@ -131,6 +168,7 @@ class Tail:
         self._lines.clear()
         for view in self._views.values():
             view.events.clear()
+            view.forget()
         for subscription in self.subscriptions():
             subscription.sink.write(subscription.dialect.reset(str(old), last))
 
@@ -141,6 +179,19 @@ class Tail:
         except (ValueError, KeyError, TypeError, AttributeError):
             _log.error("event.undecodable", account_id=self.account_id, seq=seq, dialect=dialect.name)
             return Encoded(seq, "", b"")
+
+    def _cut(self, view: _View, subscription: Subscription, after: int) -> Slice:
+        wanted, size = [], 0
+        for event in self._after(view, after):
+            if subscription.wants(event):
+                wanted.append(event.frame)
+                size += len(event.frame)
+                if size >= SLICE_BYTES:
+                    return b"".join(wanted), event.seq
+        return b"".join(wanted), self.last
+
+    def _after(self, view: _View, seq: int) -> list[Encoded]:
+        return view.events[max(0, seq + 1 - self.first) :]
 
     def _view(self, dialect: Dialect) -> _View:
         view = self._views.get(dialect.name)

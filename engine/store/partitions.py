@@ -46,27 +46,39 @@ def drop_older(conn: Connection, today: date, keep_days: int) -> list[str]:
     """
     conn.execute(_CALM, {"key": named_key("partitions")})
     oldest = today - timedelta(days=keep_days)
-    dropped = []
+    old = {table: [name for name in sorted(_attached(conn, table)) if _is_older(table, name, oldest)] for table in LOGS}
+    for name in [*old["events"], "events_default"]:  # all are read before the first drop locks the readers out
+        _note_dropped(conn, name, oldest)
     for table, column in LOGS.items():
-        for name in sorted(_attached(conn, table)):
-            if name != f"{table}_default" and name < _name(table, oldest):
-                _note_dropped(conn, table, name, oldest)
-                conn.execute(text(f"drop table {name}"))
-                dropped.append(name)
-        _note_dropped(conn, table, f"{table}_default", oldest)
+        for name in old[table]:
+            conn.execute(text(f"drop table {name}"))
         conn.execute(text(f"delete from {table}_default where {column} < :oldest"), {"oldest": oldest})
-    return dropped
+    return [name for names in old.values() for name in names]
 
 
-def _note_dropped(conn: Connection, table: str, name: str, oldest: date) -> None:
-    """Readers of events are told from where on they are kept."""
-    if table == "events":
-        statement = text(f"""
+def _note_dropped(conn: Connection, name: str, oldest: date) -> None:
+    """Readers of events are told from where on they are kept, and which kinds of them are not."""
+    conn.execute(
+        text(f"""
+            insert into event_drops as held (account_id, type, owner, seq)
+            select account_id, coalesce(body->>'type', ''), coalesce(cast(body->'owner' as text), ''), max(seq)
+              from {name} where recorded_on < :oldest group by 1, 2, 3
+            on conflict (account_id, type, owner) do update set seq = greatest(held.seq, excluded.seq)
+        """),
+        {"oldest": oldest},
+    )
+    conn.execute(
+        text(f"""
             update event_heads h set kept_from = greatest(h.kept_from, gone.seq + 1)
               from (select account_id, max(seq) as seq from {name} where recorded_on < :oldest group by account_id) gone
              where h.account_id = gone.account_id
-        """)
-        conn.execute(statement, {"oldest": oldest})
+        """),
+        {"oldest": oldest},
+    )
+
+
+def _is_older(table: str, name: str, oldest: date) -> bool:
+    return name != f"{table}_default" and name < _name(table, oldest)
 
 
 def _name(table: str, day: date) -> str:

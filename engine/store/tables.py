@@ -267,12 +267,14 @@ event_heads = Table(
     Column("kept_from", BigInteger, nullable=False, server_default=text("1")),  # of the oldest that was not dropped
 )
 
-# For each type of event the newest number that retention has dropped: a quiet channel is told of no loss of others'.
+# For each type of event and owner the newest number that retention has dropped: who follows a quiet channel, or numbers
+# of its own, is told of no loss of others'.
 event_drops = Table(
     "event_drops",
     metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("type", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),  # as in the event, `["line_…","user_…","team_…"]`; empty: it has none
     Column("seq", BigInteger, nullable=False),
 )
 

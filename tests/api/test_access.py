@@ -53,6 +53,8 @@ SCOPES = {
     ("POST", "/api/keys"): "*",
     ("DELETE", "/api/keys/{id}"): "*",
 }
+# stream → the scope that opens it; "": any key
+STREAMS = {"/api/events": "", "/api/v1/sms/stream": "sms:read"}
 BODIES = {
     "/api/campaigns": {"name": "x"},
     "/api/campaigns/{id}/prospects": {"phones": ["+14155550100"]},
@@ -114,6 +116,19 @@ async def test_each_route_wants_its_scope_and_names_it(api: Api) -> None:
         assert scope in refused.error["message"]
         holder = await api.client([scope], account_id=owner.account_id)
         assert (await holder(method, path, body_of(method, template))).status not in {401, 403}
+
+
+@pytest.mark.parametrize(("path", "scope"), STREAMS.items())
+async def test_a_stream_opens_to_its_scope_alone(api: Api, path: str, scope: str) -> None:
+    owner = await api.client(["campaigns:read"])
+    holder = await api.client([scope or "campaigns:write"], account_id=owner.account_id)
+    if scope:
+        refused = await owner("GET", path)
+        assert (refused.status, refused.error["code"], refused.error["fields"]) == (403, "forbidden", {"scope": scope})
+    for query, headers in ((f"?token={holder.key}", {}), ("", {"Authorization": f"Bearer {holder.key}"})):
+        async with api.session.get(f"{api.url}{path}{query}", headers=headers) as answer:
+            assert (answer.status, answer.content_type) == (200, "text/event-stream")
+            assert answer.headers["X-Request-Id"]
 
 
 async def test_another_tenant_finds_nothing(api: Api) -> None:

@@ -51,3 +51,15 @@ def test_lifecycle() -> None:
 
     assert found["per_second_per_core"] > 0
     assert found["share_of_worker"] > 0
+
+
+def test_stream() -> None:
+    found = _bench("stream", 50)["stream"]
+
+    assert found["lines"]["carillon"]["per_second"] > 0
+    assert found["lines"]["carillon"]["missing"] == found["paced_missing"] == 0
+    assert found["paced_p99_ms"] >= found["paced_p50_ms"] > 0
+    assert found["resumes"] == 10
+    assert found["resumes_missing"] == found["resumes_repeated"] == found["replay_missing"] == 0
+    assert found["commit_to_client_missing"] == 0
+    assert found["of_nchan"] == "not installed" or found["of_nchan"] > 0

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import aiohttp
 import orjson
 import pytest
 from redis.asyncio import Redis
@@ -114,6 +115,13 @@ def parse(data: bytes) -> list[tuple[str, int, dict[str, object]]]:
     return found
 
 
+async def read_until(answer: aiohttp.ClientResponse, seq: int) -> list[tuple[str, int, dict[str, object]]]:
+    data = b""
+    while not (found := parse(data)) or found[-1][1] < seq:
+        data += await answer.content.readany()
+    return found
+
+
 @asynccontextmanager
 async def relaying(db: AsyncEngine, redis: Redis, keep: int = 10_000) -> AsyncIterator[Relay]:
     relay, stop = Relay(db, redis, keep=keep), asyncio.Event()
@@ -129,3 +137,9 @@ async def relaying(db: AsyncEngine, redis: Redis, keep: int = 10_000) -> AsyncIt
 async def hub(db: AsyncEngine, redis: Redis) -> AsyncIterator[Hub]:
     async with Hub(db, redis) as running:
         yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S)) as session:
+        yield session

@@ -96,24 +96,6 @@ async def test_a_quiet_channel_is_found_far_back(
         assert client.ids == [4, 50]
 
 
-@pytest.mark.parametrize("memory_events", [3, 1000])
-async def test_what_retention_dropped_is_told_once_it_matters(
-    db: AsyncEngine, redis: Redis, memory_events: int
-) -> None:
-    await record(db, redis, 1, [event(n=n) for n in range(10)])
-    await redis.flushdb()
-    async with db.begin() as conn:
-        await conn.execute(text("delete from events where seq <= 6"))
-        await conn.execute(text("update event_heads set kept_from = 7"))
-    async with Hub(db, redis, memory_events=memory_events) as hub:
-        for after, expected in ((2, [6, 7, 8, 9, 10]), (6, [7, 8, 9, 10]), (8, [9, 10])):
-            client = Client()
-            await hub.subscribe(1, client, Trunx, ALL, str(after))
-            assert client.ids == expected
-            truncated = [data for name, _, data in client.events if name == "replay.truncated"]
-            assert truncated == ([{"requested": 2, "oldest": 7, "newest": 10}] if after == 2 else [])
-
-
 @pytest.mark.parametrize("asked", ["11", "abc", "-1", "1.5", "9" * 400, "٣", "1 ", "0x1", "\0"])
 async def test_an_id_that_was_never_given_is_answered_with_reset(
     db: AsyncEngine, redis: Redis, hub: Hub, asked: str
@@ -283,7 +265,7 @@ async def test_repeats_and_holes_from_redis_change_nothing(db: AsyncEngine, redi
     assert [data["payload"] for _, _, data in client.events] == [{"n": n} for n in range(1, 10)]
 
 
-class Numbers(Client):
+class Ids(Client):
     """Keeps only the ids: four hundred of them follow thousands of events."""
 
     def __init__(self) -> None:
@@ -308,9 +290,9 @@ async def test_resumes_under_load_have_no_gap_and_no_repeat(db: AsyncEngine, red
             if batch == total // 20:
                 await redis.flushall()
 
-    async def resume(hub: Hub, n: int) -> tuple[Numbers, int, int]:
+    async def resume(hub: Hub, n: int) -> tuple[Ids, int, int]:
         head = (await EventLog(db).heads([1])).newest[1]
-        client, after, every = Numbers(), max(0, head - (n * 37) % 400), 1 + n % 2
+        client, after, every = Ids(), max(0, head - (n * 37) % 400), 1 + n % 2
         await hub.subscribe(1, client, Trunx, SMS if every == 2 else ALL, str(after))
         return client, after, every
 

@@ -3,102 +3,24 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import aiohttp
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api_min import problems, streams
 from api_min.sinks import AsgiSink, TransportSink
-from engine.errors import RateLimited, Unauthorized
+from api_min.streams import Unwinding
 from engine.feed.hub import Hub
 from engine.feed.relay import Relay
-from tests.feed.conftest import DEADLINE_S, event, eventually, parse, record, write
-
-KEY = "tk_test_0123456789"
-
-
-@dataclass(frozen=True)
-class Caller:
-    account_id: int
+from tests.feed.conftest import DEADLINE_S, event, eventually, read_until, record, write
+from tests.feed.serving import KEY, Server, hidden_transport, serving
 
 
-async def identify(key: str) -> Caller:
-    match key:
-        case "tk_test_0123456789":
-            return Caller(1)
-        case "tk_test_other":
-            return Caller(2)
-        case "tk_test_busy":
-            raise RateLimited("too many", 1.0)
-    raise Unauthorized("unknown key")
-
-
-def hidden_transport(app: ASGIApp) -> ASGIApp:
-    """As behind a server, or a middleware, that shows no transport."""
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        async def plain_receive():
-            return await receive()
-
-        await app(scope, plain_receive, send)
-
-    return wrapped
-
-
-class Server(uvicorn.Server):
-    def __init__(self, hub: Hub, app: ASGIApp) -> None:
-        super().__init__(uvicorn.Config(app, port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=5))
-        self._hub = hub
-
-    @property
-    def url(self) -> str:
-        host, port = self.servers[0].sockets[0].getsockname()
-        return f"http://{host}:{port}"
-
-    async def shutdown(self, sockets=None) -> None:
-        self._hub.cut_all()
-        await super().shutdown(sockets)
-
-
-@asynccontextmanager
-async def serving(hub: Hub, *, wrap=lambda app: app) -> AsyncIterator[Server]:
-    app = FastAPI()
-    problems.install(app)
-    app.include_router(streams.stream_routes(hub, identify))
-    server = Server(hub, wrap(app))
-    task = asyncio.create_task(server._serve())
-    try:
-        await eventually(lambda: server.started)
-        yield server
-    finally:
-        server.should_exit = True
-        await task
-
-
-@pytest.fixture(params=["transport", "asgi"])
+@pytest.fixture(params=[Unwinding, lambda app: app, hidden_transport], ids=["transport", "inside", "asgi"])
 async def server(request: pytest.FixtureRequest, hub: Hub) -> AsyncIterator[Server]:
-    async with serving(hub, wrap=hidden_transport if request.param == "asgi" else lambda app: app) as running:
+    async with serving(hub, wrap=request.param) as running:
         yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S)) as session:
-        yield session
-
-
-async def read_until(answer: aiohttp.ClientResponse, seq: int) -> list[tuple[str, int, dict[str, object]]]:
-    data = b""
-    while not (found := parse(data)) or found[-1][1] < seq:
-        data += await answer.content.readany()
-    return found
 
 
 async def test_a_stream_replays_then_goes_live(

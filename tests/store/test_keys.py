@@ -89,3 +89,23 @@ async def test_audit_pages_newest_first(db: AsyncEngine, account: Account, clock
         rest = await audit.page(conn, account.id, 3, before_id=first[-1].id)
     assert [entry.subject for entry in first + rest] == ["4", "3", "2", "1", "0"]
     assert first[0].detail == {"n": 4}
+
+
+@pytest.mark.parametrize(
+    ("user_id", "team_id", "found"),
+    [(8, None, (8, 7)), (9, None, (9, None)), (None, 7, (None, 7)), (8, 6, (8, 6)), (5, None, (5, None))],
+)
+async def test_a_key_belongs_to_its_user_and_that_users_team(
+    db: AsyncEngine, account: Account, user_id: int | None, team_id: int | None, found: tuple[int | None, int | None]
+) -> None:
+    """User 8 is in team 7, user 9 in none, and user 5 is gone: that key must not become the account's."""
+    users = text("insert into users values (8, :account_id, 7, 'Ann', now()), (9, :account_id, null, 'Bob', now())")
+    owned = text("update api_keys set user_id = :user_id, team_id = :team_id where id = :id")
+    async with db.begin() as conn:
+        key, secret = await keys.create_key(conn, account.id, "k", ["sms:read"], 60, None, False)
+        await conn.execute(users, {"account_id": account.id})
+        await conn.execute(owned, {"user_id": user_id, "team_id": team_id, "id": key.id})
+        held = await keys.find_key(conn, secret)
+    assert (key.user_id, key.team_id) == (None, None)
+    assert held is not None
+    assert (held.user_id, held.team_id) == found

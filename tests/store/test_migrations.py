@@ -102,6 +102,35 @@ def test_partitions_come_and_go(own_database_url: str) -> None:
         assert conn.execute(text("select kept_from from event_heads")).scalar() == 3
 
 
+def test_what_is_dropped_is_noted_by_type_and_owner(own_database_url: str) -> None:
+    engine = create_engine(own_database_url, poolclass=NullPool)
+    owner = '["line_1","user_1",""]'
+    bodies = [
+        (7, 1, "2031-05-01", '{"type":"sms.sent"}'),
+        (7, 2, "2031-05-01", f'{{"type":"sms.sent","owner":{owner}}}'),
+        (7, 3, "2031-05-02", '{"type":"sms.sent"}'),
+        (8, 1, "2031-04-30", '{"type":"voice.failed"}'),  # its day has no partition
+        (7, 4, "2031-05-02", "[]"),
+        (7, 5, "2031-05-03", '{"type":"sms.sent"}'),
+    ]
+    with engine.begin() as conn:
+        partitions.create_ahead(conn, date(2031, 5, 1), days=2)
+        for account_id, seq, day, body in bodies:
+            values = {"account_id": account_id, "seq": seq, "day": day, "body": body}
+            conn.execute(text("insert into events values (:account_id, :seq, cast(:day as date), :body)"), values)
+        for today, expected in (
+            (date(2031, 5, 3), [(7, "sms.sent", "", 1), (7, "sms.sent", owner, 2), (8, "voice.failed", "", 1)]),
+            (
+                date(2031, 5, 4),
+                [(7, "", "", 4), (7, "sms.sent", "", 3), (7, "sms.sent", owner, 2), (8, "voice.failed", "", 1)],
+            ),
+        ):
+            partitions.drop_older(conn, today, keep_days=1)
+            noted = conn.execute(text("select * from event_drops order by account_id, type, owner"))
+            assert [tuple(row) for row in noted] == expected
+        assert conn.execute(text("select seq from events")).scalars().all() == [5]
+
+
 def test_rows_without_a_partition_are_kept_and_dropped_in_time(own_database_url: str) -> None:
     engine = create_engine(own_database_url, poolclass=NullPool)
     with engine.begin() as conn:

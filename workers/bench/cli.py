@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from engine.embedded.servers import Servers, start_servers
-from workers.bench import dispatch, imports, lifecycle, machine, report, stats
+from workers.bench import dispatch, imports, lifecycle, machine, report, stats, stream
 from workers.bench.figures import Result
 
 Bench = Callable[[Servers, int, int, Callable[[str], None]], Result]
@@ -24,6 +24,7 @@ class What(StrEnum):
     IMPORT = "import"
     STATS = "stats"
     LIFECYCLE = "lifecycle"
+    STREAM = "stream"
 
 
 BENCHES: Mapping[What, tuple[Bench, int]] = {
@@ -31,6 +32,7 @@ BENCHES: Mapping[What, tuple[Bench, int]] = {
     What.IMPORT: (imports.run, 1_000_000),
     What.STATS: (stats.run, 1_000_000),
     What.LIFECYCLE: (lifecycle.run, 2_000),
+    What.STREAM: (stream.run, 5_000),
 }
 """What to run, and its usual size."""
 
@@ -42,7 +44,7 @@ def bench(
     what: Annotated[What, typer.Argument(help="What to measure.")] = What.ALL,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side, in turn.")] = 5,
-    size: Annotated[int, typer.Option(min=0, help="Prospects per round; 0: as many as usual.")] = 0,
+    size: Annotated[int, typer.Option(min=0, help="Prospects, or stream clients; 0: as many as usual.")] = 0,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs that everything is bound to.")] = 2,
 ) -> None:
     """Measure on fresh embedded servers. Compare with goals only on a machine that does nothing else."""

@@ -159,8 +159,9 @@ CREATE TABLE usage_counts (
 CREATE TABLE event_drops (
     account_id BIGINT NOT NULL,
     type TEXT NOT NULL,
+    owner TEXT NOT NULL,
     seq BIGINT NOT NULL,
-    PRIMARY KEY (account_id, type)
+    PRIMARY KEY (account_id, type, owner)
 )
 """
 
