@@ -22,11 +22,12 @@ from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, SendMessa
 from engine.clock import Clock, boottime
 from engine.dispatch.batcher import Batcher
 from engine.dispatch.campaigns import load_campaigns
-from engine.dispatch.intent import Intent, IntentBatch, IntentContext, Job, commit_intents, take_batch
+from engine.dispatch.hints import Job, take_batch
+from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_intents
 from engine.dispatch.tempo import Tempo
 from engine.ids import attempt_ref
 from engine.limits.slots import Lane, SendSlots, Slot
-from engine.rules.campaign_config import SmsMode, VoiceMode
+from engine.rules.campaign_config import VoiceMode
 from engine.rules.telephony import Channel
 from engine.settings import Settings
 
@@ -295,9 +296,11 @@ def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessag
     ref = attempt_ref(hint.campaign_id, hint.prospect_id, hint.attempt)
     callback_url = f"{settings.public_url}/carriers/{intent.campaign.carrier}/callbacks"
     data = intent.data or {}
-    if isinstance(mode, SmsMode):
-        message = data.get("message") if intent.campaign.is_direct else mode.message
-        return SendMessage(ref=ref, to=hint.phone, from_=hint.from_number, text=str(message), callback_url=callback_url)
+    if intent.message is not None:
+        said = intent.message
+        return SendMessage(
+            ref, hint.phone, hint.from_number, said.text, callback_url=callback_url, media_urls=said.media_urls
+        )
     assert isinstance(mode, VoiceMode)
     longest = data.get("maxDuration") if intent.campaign.is_direct else None
     return PlaceCall(

@@ -23,8 +23,9 @@ from engine.rules.events import Owner
 from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
+from engine.rules.usage import Use, billed, day_of, meter_of
 from engine.settings import Settings
-from engine.store import arrays, counts, lines, outbox
+from engine.store import arrays, counts, lines, outbox, usage
 
 log = structlog.get_logger(__name__)
 
@@ -138,6 +139,7 @@ async def write(
     await _free_senders(conn, settled, rng, settings)
     await _suppress(conn, settled)
     await counts.add(conn, _deltas(moves), writer)
+    await usage.add(conn, _used(settled), writer)
     owners = await lines.owners(conn, {decision.view.did_id for _, decision in settled})
     await outbox.publish(conn, await _events(settled, owners))
     return settled
@@ -201,11 +203,12 @@ async def _write_prospects(conn: AsyncConnection, moves: list[Move]) -> list[Mov
 
 
 async def _free_senders(conn: AsyncConnection, settled: Sequence[Settled], rng: Random, settings: Settings) -> None:
-    """A text's sender waits its gap from the answer; what was provably not sent has used none of it."""
+    """A text's sender waits its gap from the answer; what was provably not sent has used none of it. A one-off text
+    took no sender, and frees none: it may be a campaign's text that holds it."""
     ids: list[int] = []
     free_at: list[datetime] = []
     for campaign, decision in settled:
-        if campaign.channel is Channel.SMS and decision.frees_sender and not campaign.is_system:
+        if campaign.channel is Channel.SMS and not campaign.is_direct and decision.frees_sender:
             gap_s = 0.0 if decision.was_not_sent else settings.sms_gap_s + rng.uniform(0, settings.sms_jitter_s)
             ids.append(decision.view.did_id)
             free_at.append(decision.now + timedelta(seconds=gap_s))
@@ -242,6 +245,19 @@ def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:
         if is_retry:
             delta.add("retrying", amount)
     return deltas
+
+
+def _used(settled: Sequence[Settled]) -> dict[Use, int]:
+    """By how much these decisions raise what their attempts are billed for."""
+    used: Counter[Use] = Counter()
+    for campaign, decision in settled:
+        view, channel = decision.view, campaign.channel
+        before = billed(channel, view.carrier_id, view.segments, view.duration_s)
+        after = billed(channel, decision.carrier_id, view.segments, decision.duration_s)
+        if after != before:
+            use = Use(view.account_id, day_of(view.intent_at), meter_of(channel, is_ai=decision.is_ai))
+            used[use] += after - before
+    return used
 
 
 async def _events(settled: Sequence[Settled], owners: Mapping[int, Owner]) -> dict[int, list[str]]:

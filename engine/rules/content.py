@@ -3,13 +3,14 @@
 Carriers filter by content and fine its sender; a text that they would refuse is better refused here, with its reason.
 The text is read as a person reads it (compatibility forms, look-alike letters and digits for letters undone, invisible
 characters dropped) and sent as it was written. Levels differ between test and live keys where a rule is about
-registration rather than harm, and an account may set its own. Sources: COMPLIANCE 3 and 7; `data/content.json` is dated.
+registration rather than harm, and an account may set its own. Sources: COMPLIANCE 3 and 7; `data/content.json` names
+its own date.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
 from importlib import resources
@@ -75,6 +76,9 @@ class Policy:
         return defaults[0 if not self.is_live else 2 if self.is_one_off else 1]
 
 
+DEFAULT_POLICY = Policy()
+
+
 class Finding(NamedTuple):
     rule: str
     level: Level
@@ -87,7 +91,7 @@ class Scan:
 
     verdict: Level
     findings: tuple[Finding, ...]
-    version: str = field(default_factory=lambda: _data().version)
+    version: str  # of the rule data
 
     @property
     def blocking(self) -> tuple[Finding, ...]:
@@ -124,7 +128,7 @@ def scan(text: str, policy: Policy) -> Scan:
         if (level := policy.level(rule)) is not Level.ALLOW
     ]
     verdict = max((finding.level for finding in found), default=Level.ALLOW)
-    return Scan(verdict, tuple(sorted(found, key=lambda finding: -finding.level)))
+    return Scan(verdict, tuple(sorted(found, key=lambda finding: -finding.level)), version())
 
 
 def version() -> str:
@@ -204,8 +208,8 @@ _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufe00-\u
 _SPACING = re.compile(r"[\W_]+")
 _LEET_WORD = re.compile(r"\S*[a-z]\S*")
 _EXCLUSIVE = re.compile(
-    r" only (?:way|means) to (?:opt out|stop|unsubscribe) | (?:reply|text|send) (?!stop|quit|end|revoke|cancel|unsub|opt)"
-    r"\w+ to (?:stop|opt out|unsubscribe) "
+    r" only (?:way|means) to (?:opt out|stop|unsubscribe) "
+    r"| (?:reply|text|send) (?!stop|quit|end|revoke|cancel|unsub|opt)\w+ to (?:stop|opt out|unsubscribe) "
 )
 _PLACEHOLDER = re.compile(r"\{\{?[^{}\n]{0,60}\}?\}|\[\[[^\]\n]{1,60}\]\]|%(?:first|last|full)_?name%", re.IGNORECASE)
 _SHOUTED = re.compile(r"\b[A-Z]{4,}(?:[ ,]+[A-Z]{2,}){2,}")

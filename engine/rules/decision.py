@@ -66,7 +66,7 @@ class CallPlan(Plan):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsPlan(Plan):
-    pass
+    media_urls: tuple[str, ...] = ()  # of a one-off MMS
 
 
 class AttemptView(NamedTuple):
@@ -95,6 +95,8 @@ class AttemptView(NamedTuple):
     check_at: datetime | None
     command: Mapping[str, Any] | None
     command_no: int
+    segments: int | None = None
+    encoding: str | None = None
 
 
 class Decision:
@@ -114,6 +116,7 @@ class Decision:
         "events",
         "facts",
         "greeting_ended_at",
+        "is_ai",
         "is_changed",
         "is_command_due",
         "is_released",
@@ -158,6 +161,7 @@ class Decision:
         self.release_at = now
         self.suppresses = False
         self.pause_reason = ""
+        self.is_ai = False  # a call of an AI agent: billed as such
         self.is_changed = False
         self.is_command_due = False  # `command` is to be carried out after the commit
 

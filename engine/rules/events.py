@@ -40,6 +40,7 @@ CATALOG: dict[str, str] = {
     "campaign.prospect.dnc": "engine.dispatch.intent",
     "campaign.stats.updated": "engine.coordinator.stats",
     "campaign.paused.no_dids": "engine.coordinator.dids",
+    "billing.usage": "engine.coordinator.usage",
 }
 
 

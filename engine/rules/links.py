@@ -13,9 +13,9 @@ _LINK = re.compile(
     re.IGNORECASE,
 )
 # Bare words with a dot that are hosts: `Hi.Call me` has none of these endings, `bit.ly/x` has a path.
-_ENDINGS = frozenset(
-    "ai app au biz br ca cc cn co com de dev edu es eu fr gd gg gov in info io it jp ly me mil mobi net nl online org"
-    " pl ru sh shop site store to top tv uk us vip xyz".split()
+_ENDING = re.compile(
+    "ai|app|au|biz|br|ca|cc|cn|co|com|de|dev|edu|es|eu|fr|gd|gg|gov|in|info|io|it|jp|ly|me|mil|mobi|net|nl|online|org"
+    "|pl|ru|sh|shop|site|store|to|top|tv|uk|us|vip|xyz"
 )
 _TRAILING = ".,;:!?)]}'’”"
 
@@ -50,7 +50,7 @@ def _read(match: re.Match[str]) -> Link | None:
 
 def _is_host(host: str, *, has_path: bool) -> bool:
     ending = host.rpartition(".")[2]
-    return ending in _ENDINGS or (has_path and ending.isalpha()) or ending.startswith("xn--")
+    return bool(_ENDING.fullmatch(ending)) or (has_path and ending.isalpha()) or ending.startswith("xn--")
 
 
 def _disguise(scheme: str, has_user: bool, host: str) -> str:

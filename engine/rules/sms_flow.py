@@ -37,6 +37,9 @@ def fold(
     message = Decision(view, now, now_real_s, ref)
     if message.is_open:
         message.name("msg", plan)
+        message.facts |= {"segments": view.segments, "encoding": view.encoding}
+        if plan.media_urls:
+            message.facts["mediaUrls"] = list(plan.media_urls)
     for report in in_order(reports):
         _take(message, report, plan)
     return message

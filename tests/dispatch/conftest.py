@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.dispatch.intent import Hint
+from engine.dispatch.hints import Hint
 from engine.rules.stats import Delta
 from engine.store import counts
 
