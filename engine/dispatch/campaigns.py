@@ -83,5 +83,4 @@ def _agent(agent: str | None) -> Agent | None:
 
 @lru_cache(maxsize=4096)
 def _policy(settings: str | None, is_live: bool) -> Policy:
-    given = orjson.loads(settings) if settings else None
-    return policy_of(given if isinstance(given, dict) else None, is_live=is_live)
+    return policy_of(orjson.loads(settings) if settings else None, is_live=is_live)

@@ -116,7 +116,7 @@ _INSERT = text(f"""
            set try = attempts.try + 1, state = excluded.state, did_id = excluded.did_id,
                from_number = excluded.from_number, carrier = excluded.carrier, intent_at = excluded.intent_at,
                check_at = excluded.check_at, rules_version = excluded.rules_version, segments = excluded.segments,
-               encoding = excluded.encoding, carrier_id = null, reason = null
+               encoding = excluded.encoding, carrier_id = null, reason = null, error_code = null
          where attempts.state = {AttemptState.RELEASED:d}
         returning campaign_id, prospect_id, attempt, try
     ), moved as (

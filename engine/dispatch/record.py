@@ -40,15 +40,16 @@ _ATTEMPTS = text("""
        set state = u.state, agent_state = u.agent_state, amd = u.amd, outcome = u.outcome, reason = u.reason,
            carrier_id = u.carrier_id, answered_at = u.answered_at, greeting_ended_at = u.greeting_ended_at,
            ended_at = u.ended_at, duration_s = u.duration_s, check_at = to_timestamp(u.check_s),
-           command = cast(u.command as jsonb), command_no = u.command_no
+           command = cast(u.command as jsonb), command_no = u.command_no,
+           error_code = coalesce(u.error_code, a.error_code)
       from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:tries as smallint[]),
                   cast(:from_states as smallint[]), cast(:states as smallint[]), cast(:agent_states as smallint[]),
                   cast(:amds as text[]), cast(:outcomes as smallint[]), cast(:reasons as text[]),
                   cast(:carrier_ids as text[]), cast(:answered as timestamptz[]), cast(:greeted as timestamptz[]),
                   cast(:ended as timestamptz[]), cast(:durations as int[]), cast(:checks as float8[]),
-                  cast(:commands as text[]), cast(:command_nos as smallint[]))
+                  cast(:commands as text[]), cast(:command_nos as smallint[]), cast(:error_codes as text[]))
            as u(prospect_id, attempt, try, from_state, state, agent_state, amd, outcome, reason, carrier_id,
-                answered_at, greeting_ended_at, ended_at, duration_s, check_s, command, command_no)
+                answered_at, greeting_ended_at, ended_at, duration_s, check_s, command, command_no, error_code)
      where a.prospect_id = u.prospect_id and a.attempt = u.attempt and a.try + 0 = u.try and a.state + 0 = u.from_state
     returning a.prospect_id, a.attempt
 """)
@@ -174,6 +175,7 @@ def _attempt_columns(decisions: Sequence[Decision]) -> dict[str, str]:
         "checks": arrays.numbers([decision.check_at_s for decision in decisions]),
         "commands": arrays.texts([_json(decision.command) for decision in decisions]),
         "command_nos": arrays.numbers([decision.command_no for decision in decisions]),
+        "error_codes": arrays.texts([decision.error_code for decision in decisions]),
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from engine.errors import ContentRejected
 from engine.rules import links, segments
 
 MOST_PARTS = 10  # most carriers take no longer text
@@ -102,12 +103,12 @@ class Scan:
         return tuple(finding for finding in self.findings if finding.level is Level.WARN)
 
 
-def policy_of(settings: Mapping[str, object] | None, *, is_live: bool, is_one_off: bool = False) -> Policy:
+def policy_of(settings: object, *, is_live: bool, is_one_off: bool = False) -> Policy:
     """An account's `settings["content"]`: `{"rules": {"prohibited.alcohol": "allow"}, "brands": […], "domains": […]}`.
 
     What cannot be read there loosens nothing: it is ignored.
     """
-    given = settings or {}
+    given: Mapping[str, object] = settings if isinstance(settings, Mapping) else {}
     rules = given.get("rules")
     levels = {
         str(rule): Level[level.upper()]
@@ -129,6 +130,15 @@ def scan(text: str, policy: Policy) -> Scan:
     ]
     verdict = max((finding.level for finding in found), default=Level.ALLOW)
     return Scan(verdict, tuple(sorted(found, key=lambda finding: -finding.level)), version())
+
+
+def raise_if_blocked(found: Scan, field: str) -> None:
+    """Raises ContentRejected whose `fields["rules"]` names the blocking rules; `field` is what held the text."""
+    if not found.blocking:
+        return
+    reasons = "; ".join(finding.reason for finding in found.blocking)
+    rules = list(dict.fromkeys(finding.rule for finding in found.blocking))
+    raise ContentRejected(f"{field}: {reasons}", {field: reasons, "rules": rules, "rules_version": found.version})
 
 
 def version() -> str:

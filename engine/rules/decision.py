@@ -113,6 +113,7 @@ class Decision:
         "command_no",
         "duration_s",
         "ended_at",
+        "error_code",
         "events",
         "facts",
         "greeting_ended_at",
@@ -145,6 +146,7 @@ class Decision:
         self.carrier_id = view.carrier_id
         self.outcome: Outcome | None = None if view.outcome is None else Outcome(view.outcome)
         self.reason = view.reason
+        self.error_code: str | None = None  # the carrier's, when these reports end a text in failure
         self.answered_at = view.answered_at
         self.greeting_ended_at = view.greeting_ended_at
         self.ended_at = view.ended_at

@@ -217,6 +217,7 @@ attempts = Table(
     Column("duration_s", Integer),
     Column("segments", SmallInteger),  # parts of an SMS, known at its intent; 1 for an MMS
     Column("encoding", Text),  # of an SMS: GSM-7 or UCS-2
+    Column("error_code", Text),  # the carrier's, of a text that failed
     Column("rules_version", Text, nullable=False),  # of the contact rules that allowed it
     _at("check_at"),  # real: when the watch looks at it next; null once it is over
     Column("command", JSONB),  # the command that the carrier has yet to carry out; a document carrier's plan

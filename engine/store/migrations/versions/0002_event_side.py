@@ -52,6 +52,7 @@ DROP INDEX campaigns_one_direct;
 
 ALTER TABLE attempts ADD COLUMN segments SMALLINT;
 ALTER TABLE attempts ADD COLUMN encoding TEXT;
+ALTER TABLE attempts ADD COLUMN error_code TEXT;
 CREATE INDEX prospects_sender ON prospects (campaign_id, (data ->> 'from'), id) WHERE one_off <> 0;
 
 CREATE TABLE inbound_messages (
