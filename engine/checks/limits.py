@@ -1,7 +1,7 @@
 """P4: the limit is the limit, by the carrier's own clock."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from sqlalchemy import text
@@ -15,18 +15,17 @@ _HOUR_S = 3_600.0
 _SHORTEST_WINDOW_S = 1.0
 
 # Messages sent one at a time have the carrier's rates.
-_HIDDEN = text("select id from campaigns where is_direct")
+_HIDDEN = text("select id from campaigns where is_direct and id = any(cast(:ids as bigint[]))")
 _RATES = text("select id, calls_per_second from campaigns where id = any(cast(:ids as bigint[]))")
 
 
 async def sms_spacing(evidence: Evidence) -> list[str]:
     """No DID sent two campaign messages closer than the gap, or more than four in any hour (engine time)."""
-    async with evidence.engine.connect() as conn:
-        hidden = set((await conn.execute(_HIDDEN)).scalars())
+    texts = [(create, parse_attempt_ref(create.ref)) for create in evidence.accepted if create.channel is Channel.SMS]
+    hidden = await _hidden(evidence, {parsed[0] for _, parsed in texts if parsed})
     sent: dict[str, list[float]] = defaultdict(list)
-    for create in evidence.accepted:
-        parsed = parse_attempt_ref(create.ref)
-        if create.channel is Channel.SMS and not (parsed and parsed[0] in hidden):
+    for create, parsed in texts:
+        if not (parsed and parsed[0] in hidden):
             sent[create.from_].append(evidence.clock.engine_at(create.at).timestamp())
     slack_s = evidence.arrival_jitter_s * evidence.clock.speed
     problems = []
@@ -40,15 +39,11 @@ async def sms_spacing(evidence: Evidence) -> list[str]:
     return problems
 
 
-async def _paced(evidence: Evidence) -> list[Create]:
-    """The texts that keep their sender's gap: not one-off messages and answers, which have the carrier's rates."""
-    texts = [(create, parse_attempt_ref(create.ref)) for create in evidence.accepted if create.channel is Channel.SMS]
-    ids = sorted({parsed[0] for _, parsed in texts if parsed})
-    if not ids:
-        return [create for create, _ in texts]
+async def _hidden(evidence: Evidence, campaign_ids: Collection[int]) -> set[int]:
+    if not campaign_ids:
+        return set()
     async with evidence.engine.connect() as conn:
-        exempt = set((await conn.execute(_EXEMPT, {"ids": ids})).scalars())
-    return [create for create, parsed in texts if parsed is None or parsed[0] not in exempt]
+        return set((await conn.execute(_HIDDEN, {"ids": list(campaign_ids)})).scalars())
 
 
 async def call_rate(evidence: Evidence) -> list[str]:

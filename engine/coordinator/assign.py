@@ -56,7 +56,10 @@ class Assigner:
         kept: deque[Due] = deque()
         used: Counter[int] = Counter()
         is_one_off_text = is_direct and walk.is_sms
-        for _ in range(wish.most):
+        # A one-off contact that waits for its number does not stand in the way of those from others.
+        looks = len(walk.waiting) if is_direct else wish.most
+        while looks and len(given) < wish.most:
+            looks -= 1
             due = walk.waiting.popleft()
             did = choose(due)
             if did is None:
@@ -71,8 +74,7 @@ class Assigner:
             used[did.id] += 1
         if kept:
             walk.ask_at = now + LOOK_S
-            # A one-off call that waits for its number does not stand in the way of calls from others.
-            (walk.waiting.extend if is_direct else walk.waiting.extendleft)(kept)
+            walk.waiting.extendleft(reversed(kept))
         for did_id, count in used.items():
             self._tokens.spend(walk, did_id, count)
             self._senders.used(did_id, count)

@@ -6,13 +6,13 @@ one row each.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.rules.events import Event
-from engine.rules.usage import METERS, Use, months
+from engine.rules.usage import METERS, Use, day_of, months
 from engine.store import arrays, locks, outbox
 
 DID_MONTHLY = "did.monthly"
@@ -32,7 +32,8 @@ _DIDS = text("""
     select m.month, count(d.id) as held
       from unnest(cast(:months as date[])) as m(month)
       left join dids d on d.account_id = :account_id and d.state <> 'released'
-                      and d.created_at < least(cast(:until as timestamptz), m.month + interval '1 month')
+                      and d.created_at < cast(:until as timestamptz)
+                      and d.created_at < (m.month + interval '1 month') at time zone 'UTC'
      group by m.month
 """)
 _NEWS = text("""
@@ -94,8 +95,8 @@ async def _did_months(conn: AsyncConnection, account_id: int, first: date, last:
     """Numbers times months: each number once in every calendar month, up to the present one, in which it was held."""
     params = {
         "account_id": account_id,
-        "months": list(months(first, min(last, now.date()))),
-        "until": min(datetime.combine(last + timedelta(days=1), datetime.min.time(), now.tzinfo), now),
+        "months": list(months(first, min(last, day_of(now)))),
+        "until": datetime.combine(last + timedelta(days=1), time(), UTC),
     }
     return sum(row.held for row in await conn.execute(_DIDS, params))
 
