@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from api_min.cli.main import COMMANDS
 from api_min.schemas import CallIn, DidIn, KeyIn, PhonesIn
+from api_min.sms_schemas import MessageIn, PreviewIn
 from engine.rules.campaign_config import parse_campaign
 from engine.settings import Settings
 
@@ -18,6 +19,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 BODIES: dict[str, type[BaseModel]] = {"prospects": PhonesIn, "voice": CallIn, "dids": DidIn, "keys": KeyIn}
+BODIES |= {"sms": MessageIn, "preview": PreviewIn}
 
 
 def variable(name: str, field: FieldInfo) -> str:
