@@ -35,6 +35,11 @@ _COPY = "copy import_rows (phone, data, reason) from stdin"
 # A temporary table is read in the order it was written, so that the first of two equal numbers wins and ids follow the
 # file. The conflict target takes equal numbers within the file as well as those already there.
 _MOVE = text("""
+    insert into prospects (campaign_id, account_id, phone, data)
+    select :campaign_id, :account_id, phone, data from import_rows
+    on conflict (campaign_id, phone, one_off) do nothing
+""")
+_MOVE_AND_HOLD = text("""
     with added as (
         insert into prospects (campaign_id, account_id, phone, data, reason, next_attempt_at)
         select :campaign_id, :account_id, phone, data, reason,
@@ -174,9 +179,11 @@ async def _move(conn: AsyncConnection, campaign: Campaign, now: datetime, report
         await conn.execute(text("set local statement_timeout = 0"))
         await campaigns.take(conn, campaign.id)
         await prospects.check_open(conn, campaign)
-        params = {"campaign_id": campaign.id, "account_id": campaign.account_id, "look_again_at": now + HELD_FOR}
-        moved = (await conn.execute(_MOVE, params)).one()
-        report.added, report.held = moved.added, moved.held
+        params: dict[str, object] = {"campaign_id": campaign.id, "account_id": campaign.account_id}
         if _text_of(campaign).needs:
-            report.released = (await conn.execute(_RELEASE, {"campaign_id": campaign.id})).rowcount
+            moved = (await conn.execute(_MOVE_AND_HOLD, params | {"look_again_at": now + HELD_FOR})).one()
+            report.added, report.held = moved.added, moved.held
+            report.released = (await conn.execute(_RELEASE, params)).rowcount
+        else:
+            report.added = (await conn.execute(_MOVE, params)).rowcount
         await prospects.count_added(conn, campaign.id, report.added)
