@@ -250,15 +250,19 @@ def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:
 
 
 def _used(settled: Sequence[Settled]) -> dict[Use, int]:
-    """By how much these decisions raise what their attempts are billed for."""
-    used: Counter[Use] = Counter()
+    """By how much these decisions raise what their attempts are billed for. Summed by intent first, of which a batch
+    has a handful."""
+    raised: dict[tuple[int, datetime, Channel, bool], int] = {}
     for campaign, decision in settled:
         view, channel = decision.view, campaign.channel
         before = billed(channel, view.carrier_id, view.segments, view.duration_s)
         after = billed(channel, decision.carrier_id, view.segments, decision.duration_s)
         if after != before:
-            use = Use(view.account_id, day_of(view.intent_at), meter_of(channel, is_ai=decision.is_ai))
-            used[use] += after - before
+            kind = (view.account_id, view.intent_at, channel, decision.is_ai)
+            raised[kind] = raised.get(kind, 0) + after - before
+    used: Counter[Use] = Counter()
+    for (account_id, intent_at, channel, is_ai), quantity in raised.items():
+        used[Use(account_id, day_of(intent_at), meter_of(channel, is_ai=is_ai))] += quantity
     return used
 
 
