@@ -11,7 +11,7 @@ from api_min import callbacks, problems
 from api_min.context import RequestContext
 from api_min.deps import Deps, Held
 from api_min.replies import reply
-from api_min.routes import billing, campaigns, dids, keys, previews, prospects, sms, voice
+from api_min.routes import billing, campaigns, components, dids, keys, previews, prospects, sms, voice
 from api_min.schemas import ErrorOut
 from api_min.streams import stream_routes
 
@@ -31,6 +31,7 @@ _ROUTERS = (
     previews.router,
     voice.router,
     sms.router,
+    components.router,
     dids.router,
     keys.router,
     billing.router,
@@ -68,8 +69,6 @@ def create_app(held: Deps) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router, prefix="/api", responses=dict(_ERRORS))
         app.include_router(router, include_in_schema=False)
-    for prefix, is_shown in (("/api", True), ("", False)):
-        app.include_router(components.router, prefix=prefix, responses=dict(_ERRORS), include_in_schema=is_shown)
     app.include_router(stream_routes(held.hub, held.keys.identify))
     app.router.routes.insert(0, callbacks.ROUTE)
     app.include_router(health)

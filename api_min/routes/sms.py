@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api_min.auth import Caller, needs
 from api_min.contact import check_hours, check_numbers
-from api_min.deps import Held
+from api_min.deps import Deps, Held
 from api_min.idempotent import HEADER
 from api_min.replies import DEFAULT_PER_PAGE, Page, moment, parse_id, reply
 from api_min.routes.campaigns import carrier_for
@@ -88,7 +88,7 @@ async def list_messages(
         if campaign is not None:
             await campaigns.get(conn, caller.account_id, campaign)
         rows = await messages.page(conn, wanted)
-    return page.reply("messages", rows, [_show(row) for row in rows])
+    return page.reply("messages", rows, [_show(row, held) for row in rows])
 
 
 @router.get("/{message_id}", response_model=MessageOut)
@@ -99,7 +99,7 @@ async def get_message(message_id: str, caller: Reader, held: Held) -> Response:
         message = await messages.get(conn, caller.account_id, number)
     if message is None:
         raise NotFound("there is no such message")
-    return reply(_show(message))
+    return reply(_show(message, held))
 
 
 def _checked_media(urls: list[str]) -> tuple[str, ...]:
@@ -168,7 +168,9 @@ def _check_filters(direction: str | None, from_: str | None, to: str | None, cam
         raise InvalidInput("; ".join(f"{name}: {fault}" for name, fault in faults.items()), faults)
 
 
-def _show(message: Message) -> dict[str, object]:
+def _show(message: Message, held: Deps) -> dict[str, object]:
+    base = f"{held.runtime.settings.public_url.rstrip('/')}/api/sms/{message.public_id}/components"
+    own_media = [f"{base}/{number}" for number in range(1, message.media_count + 1)]
     is_failed = message.status in ("failed", "unknown")
     shown: dict[str, object] = {
         "id": message.public_id,
@@ -179,7 +181,7 @@ def _show(message: Message) -> dict[str, object]:
         "status": message.status,
         "segments": message.segments,
         "encoding": message.encoding,
-        "mediaUrls": list(message.media_urls),
+        "mediaUrls": [*message.media_urls, *own_media],
         "errorCode": message.error_code,
         "reason": message.reason,
         "createdAt": moment(message.created_at),
@@ -191,5 +193,5 @@ def _show(message: Message) -> dict[str, object]:
         "prospectId": None if message.prospect_id is None else ids.encode("pros", message.prospect_id),
     }
     if message.direction == INBOUND:
-        shown |= {"components": list(message.components), "meaning": message.meaning or None}
+        shown["meaning"] = message.meaning or None
     return shown

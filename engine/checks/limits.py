@@ -1,7 +1,7 @@
 """P4: the limit is the limit, by the carrier's own clock."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from sqlalchemy import text
@@ -14,19 +14,15 @@ SMS_PER_HOUR = 4
 _HOUR_S = 3_600.0
 _SHORTEST_WINDOW_S = 1.0
 
-# Messages sent one at a time have the carrier's rates.
-_HIDDEN = text("select id from campaigns where is_direct and id = any(cast(:ids as bigint[]))")
+_EXEMPT = text("select id from campaigns where id = any(cast(:ids as bigint[])) and is_direct")
 _RATES = text("select id, calls_per_second from campaigns where id = any(cast(:ids as bigint[]))")
 
 
 async def sms_spacing(evidence: Evidence) -> list[str]:
     """No DID sent two campaign messages closer than the gap, or more than four in any hour (engine time)."""
-    texts = [(create, parse_attempt_ref(create.ref)) for create in evidence.accepted if create.channel is Channel.SMS]
-    hidden = await _hidden(evidence, {parsed[0] for _, parsed in texts if parsed})
     sent: dict[str, list[float]] = defaultdict(list)
-    for create, parsed in texts:
-        if not (parsed and parsed[0] in hidden):
-            sent[create.from_].append(evidence.clock.engine_at(create.at).timestamp())
+    for create in await _paced(evidence):
+        sent[create.from_].append(evidence.clock.engine_at(create.at).timestamp())
     slack_s = evidence.arrival_jitter_s * evidence.clock.speed
     problems = []
     for number, times in sent.items():
@@ -39,11 +35,15 @@ async def sms_spacing(evidence: Evidence) -> list[str]:
     return problems
 
 
-async def _hidden(evidence: Evidence, campaign_ids: Collection[int]) -> set[int]:
-    if not campaign_ids:
-        return set()
+async def _paced(evidence: Evidence) -> list[Create]:
+    """The texts that keep their sender's gap: not one-off messages and answers, which have the carrier's rates."""
+    texts = [(create, parse_attempt_ref(create.ref)) for create in evidence.accepted if create.channel is Channel.SMS]
+    ids = sorted({parsed[0] for _, parsed in texts if parsed})
+    if not ids:
+        return [create for create, _ in texts]
     async with evidence.engine.connect() as conn:
-        return set((await conn.execute(_HIDDEN, {"ids": list(campaign_ids)})).scalars())
+        exempt = set((await conn.execute(_EXEMPT, {"ids": ids})).scalars())
+    return [create for create, parsed in texts if parsed is None or parsed[0] not in exempt]
 
 
 async def call_rate(evidence: Evidence) -> list[str]:

@@ -156,9 +156,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             else:
                 batch.refused.append((hint, refusal))
         if context.channel is Channel.SMS:
-            paced = [hint for hint in allowed if not campaigns[hint.campaign_id].is_system]
-            refused = set(paced) - set(await _take_senders(conn, paced, now, batch))
-            allowed = [hint for hint in allowed if hint not in refused]
+            allowed = await _take_senders(conn, allowed, now, batch)
         deltas: dict[int, Delta] = {}
         tries = await _reserve(conn, allowed, campaigns, messages, now, check_at, context)
         leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])

@@ -6,7 +6,7 @@ an index: nothing is scanned but what is shown.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,12 @@ from engine.store.campaigns import Campaign
 INBOUND, OUTBOUND = "inbound", "outbound"
 AT = "at"  # in a one-off message's data: the engine time at which it was asked for
 
-_TOLD_AS_STATUS = ("suppressed", "content_rejected")  # reasons for which a message was cancelled
+# Reasons for which a message was cancelled: the person was on the list, or came onto it while the message waited.
+_TOLD_AS_STATUS = {
+    "suppressed": "suppressed",
+    "opted_out": "suppressed",
+    "content_rejected": "content_rejected",
+}
 _ATTEMPT = """left join lateral (
         select from_number, state, segments, encoding, reason, error_code, carrier_id, intent_at, ended_at from attempts
          where prospect_id = p.id order by attempt desc limit 1) a on true"""
@@ -71,7 +76,7 @@ class Message:
     next_attempt_at: datetime | None = None
     campaign_id: int | None = None
     prospect_id: int | None = None
-    components: Sequence[Mapping[str, object]] = field(default=())  # media of an inbound MMS
+    media_count: int = 0  # of an inbound MMS, whose files are at `/api/sms/:id/components/:n`
     meaning: str = ""  # of an inbound one: an opt-out, for instance
 
     @property
@@ -216,7 +221,7 @@ def _inbound(row: Row[tuple[Any, ...]]) -> Message:
         created_at=row.received_at,
         campaign_id=row.campaign_id,
         prospect_id=row.prospect_id,
-        components=tuple(row.components),
+        media_count=len(row.components),
         meaning=row.meaning,
     )
 
@@ -232,6 +237,4 @@ def _status(row: Row[tuple[Any, ...]]) -> str:
     state = ProspectState(row.state)
     if state is ProspectState.COMPLETED and row.outcome is not None:
         return Outcome(row.outcome).label
-    if state is ProspectState.CANCELLED and row.reason in _TOLD_AS_STATUS:
-        return str(row.reason)
-    return state.label
+    return _TOLD_AS_STATUS.get(row.reason, state.label) if state is ProspectState.CANCELLED else state.label

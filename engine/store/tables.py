@@ -312,6 +312,7 @@ inbound_messages = Table(
         "id",
         postgresql_where=text("campaign_id is not null"),
     ),
+    Index("inbound_messages_media", "media_due_at", postgresql_where=text("media_due_at is not null")),
 )
 
 inbound_media = Table(

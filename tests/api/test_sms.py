@@ -291,3 +291,19 @@ async def test_no_list_scans_what_it_does_not_show(api: Api, client: Client) -> 
                 lines = "\n".join(str(row[0]) for row in plan)
             assert "Seq Scan on prospects" not in lines
             assert "Seq Scan on inbound_messages" not in lines
+
+
+async def test_media_that_came_in_are_ours_to_serve(client: Client, api: Api) -> None:
+    message_id = await receive(api, client, "Look")
+    await run(api, """update inbound_messages set components = '[{"url"\\: "https\\://carrier/1"}, {"url"\\: "x"}]'""")
+    read = (await client("GET", f"/api/sms/{message_id}")).json
+    base = f"{api.runtime.settings.public_url}/api/sms/{message_id}/components"
+    assert (read["mediaUrls"], read["encoding"]) == ([f"{base}/1", f"{base}/2"], None)
+    assert "carrier" not in str(read)
+
+
+async def test_a_message_that_an_opt_out_caught_in_the_queue_is_suppressed(client: Client, api: Api) -> None:
+    message_id = await send(client)
+    await run(api, "update prospects set state = 5, reason = 'opted_out', next_attempt_at = 'infinity'")
+    read = (await client("GET", f"/api/sms/{message_id}")).json
+    assert (read["status"], read["reason"]) == ("suppressed", "opted_out")

@@ -81,6 +81,7 @@ CREATE INDEX inbound_messages_from ON inbound_messages (account_id, from_number,
 CREATE INDEX inbound_messages_to ON inbound_messages (account_id, to_number, id);
 CREATE INDEX inbound_messages_campaign ON inbound_messages (account_id, campaign_id, id)
     WHERE campaign_id is not null;
+CREATE INDEX inbound_messages_media ON inbound_messages (media_due_at) WHERE media_due_at is not null;
 
 CREATE TABLE inbound_media (
     message_id BIGINT NOT NULL,
