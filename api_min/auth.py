@@ -129,7 +129,10 @@ def _require(
     return caller
 
 
-def needs(scope: str) -> params.Security:
-    """For `Annotated[Caller, needs("campaigns:read")]`: the caller, or Forbidden that names the scope it lacks."""
-    security: params.Security = Security(_require, scopes=[scope])
+def needs(*scopes: str) -> params.Security:
+    """For `Annotated[Caller, needs("campaigns:read")]`: the caller, or Forbidden that names the scope it lacks.
+
+    Without a scope any key of the account will do.
+    """
+    security: params.Security = Security(_require, scopes=list(scopes))
     return security

@@ -139,6 +139,9 @@ class ImportOut(_Out):
     duplicates: int
     invalid: int
     errors: list[InvalidLineOut] = Field(description="the first 1,000")
+    held: int = Field(0, description="of those added: people whose data the message needs and who lack it")
+    released: int = Field(0, description="held before, and in this file with their data")
+    lacking: list[InvalidLineOut] = Field([], description="the first 1,000 lines that lack data")
 
 
 class KeyIn(_In):

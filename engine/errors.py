@@ -34,6 +34,12 @@ class InvalidInput(CarillonError):
     code, status = "validation_error", 400
 
 
+class ContentRejected(CarillonError):
+    """A text that the content scan blocks. `fields["rules"]` names the rules."""
+
+    code, status = "content_rejected", 422
+
+
 class Unauthorized(CarillonError):
     code, status = "unauthorized", 401
 

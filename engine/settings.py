@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     did_calls_per_minute: int = 60  # engine minutes; a DID may carry its own
     sms_gap_s: int = 900
     sms_jitter_s: int = 120
+    sms_per_second: float = 20.0  # one-off texts of one number; campaigns keep the gap instead
     max_calls_per_second: float = 1000.0
 
     # the event side

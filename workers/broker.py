@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from engine.errors import Misconfigured
 from engine.jobs import NAMESPACE, Queue
-from workers.consumer import BatchConsumer
+from workers.consumer import IDLE_POLL_S, PROMPT_POLL_S, BatchConsumer
 
 BATCHED = frozenset(str(queue) for queue in Queue)
 
@@ -73,7 +73,8 @@ class CarillonBroker(RedisBroker):
             return super().consume(queue_name, prefetch, timeout)
         fetch = partial(self.do_fetch, queue_name)
         previous = self.consumers.get(queue_name)
-        consumer = BatchConsumer(self.client, self.namespace, self.broker_id, queue_name, prefetch, fetch)
+        poll_s = PROMPT_POLL_S if queue_name == Queue.SEND else IDLE_POLL_S
+        consumer = BatchConsumer(self.client, self.namespace, self.broker_id, queue_name, prefetch, fetch, poll_s)
         if previous is not None:
             consumer.take_over(previous)
         self.consumers[queue_name] = consumer

@@ -22,6 +22,7 @@ FLUSH_SIZE = 200
 FLUSH_S = 0.005
 FULL_POLL_S = 0.001  # prefetch is used up: work is being finished at this moment
 IDLE_POLL_S = (0.005, 0.01, 0.02, 0.03)  # nothing queued: how long between looks, growing
+PROMPT_POLL_S = (0.005, 0.008)  # of a queue whose clients wait for what they sent: 2 % of a core
 HEARTBEAT_S = 5.0
 
 
@@ -37,9 +38,11 @@ class BatchConsumer(Consumer):
         queue_name: str,
         prefetch: int,
         fetch: Callable[[int], list[bytes | None]],
+        idle_poll_s: tuple[float, ...] = IDLE_POLL_S,
     ) -> None:
         self._client = client
         self._fetch = fetch
+        self._idle_poll_s = idle_poll_s
         self._messages_key = f"{namespace}:{queue_name}.msgs"
         self._queue_key = f"{namespace}:{queue_name}"
         self._acks_key = f"{namespace}:__acks__.{broker_id}.{queue_name}"
@@ -82,7 +85,7 @@ class BatchConsumer(Consumer):
         if len(self._held) >= self.prefetch:
             time.sleep(FULL_POLL_S)
             return
-        time.sleep(IDLE_POLL_S[min(self._misses, len(IDLE_POLL_S) - 1)])
+        time.sleep(self._idle_poll_s[min(self._misses, len(self._idle_poll_s) - 1)])
         self._misses += 1
 
     def ack(self, message: MessageProxy) -> None:

@@ -25,7 +25,7 @@ from engine import log as logs
 from engine import metrics
 from engine.carriers.port import Carrier
 from engine.coordinator.duty import Keeper
-from engine.dispatch.intent import Job, by_queue
+from engine.dispatch.hints import Job, by_queue
 from engine.dispatch.media import MediaFetch
 from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext

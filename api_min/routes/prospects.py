@@ -16,6 +16,8 @@ from api_min.routing import ApiRoute, StreamedRoute
 from api_min.schemas import AddedOut, ImportOut, PhonesIn, ProspectsOut
 from engine import ids
 from engine.errors import InvalidInput
+from engine.rules.campaign_config import SmsMode, parse_mode
+from engine.rules.csv_rows import BadRow
 from engine.rules.fields import shown
 from engine.rules.phone import is_e164, is_region
 from engine.rules.prospect import ProspectState, by_label
@@ -38,6 +40,7 @@ async def add_prospects(campaign_id: str, body: PhonesIn, caller: Writer, held: 
     phones = _checked(body.phones)
     runtime = held.runtime
     campaign = await _find(runtime.db, caller, campaign_id)
+    _check_needs(campaign)
     return reply({"added": await prospects.add(runtime.db, campaign, phones)})
 
 
@@ -84,13 +87,19 @@ async def import_prospects(
     runtime = held.runtime
     campaign = await _find(runtime.db, caller, campaign_id)
     async with held.imports:
-        report = await imports.run_import(runtime.db, campaign, csv_chunks(request), region)
+        now = runtime.clock.now()
+        report = await imports.run_import(runtime.db, campaign, now, csv_chunks(request), region)
     counted: dict[str, object] = {"added": report.added, "duplicates": report.duplicates, "invalid": report.invalid}
     async with runtime.db.begin() as conn:
         now = runtime.clock.now()
         await audit.record(conn, caller.account_id, caller.actor, "campaign.import", campaign.public_id, now, counted)
-    errors = [{"line": row.line, "reason": row.reason, "text": row.text} for row in report.errors]
-    return reply(counted | {"errors": errors})
+    if report.held or report.released:
+        counted |= {"held": report.held, "released": report.released, "lacking": _lines(report.lacking)}
+    return reply(counted | {"errors": _lines(report.errors)})
+
+
+def _lines(rows: Sequence[BadRow]) -> list[dict[str, object]]:
+    return [{"line": row.line, "reason": row.reason, "text": row.text} for row in rows]
 
 
 async def _find(db: AsyncEngine, caller: Caller, campaign_id: str) -> Campaign:
@@ -108,6 +117,17 @@ def _checked(phones: Sequence[object]) -> list[str]:
     if faults:
         raise InvalidInput(f"{len(faults)} of {len(phones)} phones are not E.164; nothing was added", faults)
     return [str(phone) for phone in phones]
+
+
+def _check_needs(campaign: Campaign) -> None:
+    """Raises InvalidInput when the campaign's text needs data, which a bare number has not."""
+    mode = parse_mode(campaign.channel, campaign.mode)
+    if isinstance(mode, SmsMode) and (needs := mode.template.needs):
+        fault = (
+            f"the campaign's message needs {', '.join(needs)}, which a bare number does not have: import a file with"
+            f" such a column, or give the message a default, as {{{{{needs[0]}|there}}}}"
+        )
+        raise InvalidInput(f"phones: {fault}", {"phones": fault})
 
 
 def _parse_status(status: str | None) -> ProspectState | None:
@@ -139,4 +159,5 @@ def _show(prospect: Prospect) -> dict[str, object]:
         "campaignId": ids.encode("camp", prospect.campaign_id),
         "phone": prospect.phone,
         "status": prospect.state.label,
+        **({"reason": prospect.reason} if prospect.reason else {}),
     }

@@ -1,12 +1,11 @@
 """One-off calls: the same fenced path as a campaign's, one prospect at a time."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
 from api_min.auth import Caller, needs
+from api_min.contact import check_hours, check_numbers
 from api_min.deps import Held
 from api_min.idempotent import HEADER
 from api_min.replies import moment, parse_id, reply
@@ -15,12 +14,7 @@ from api_min.routing import ApiRoute
 from api_min.schemas import CallIn, CallOut
 from api_min.wake import wake
 from engine import ids
-from engine.clock import iso
 from engine.errors import InvalidInput, NotFound
-from engine.rules import window
-from engine.rules.phone import is_e164
-from engine.rules.schedule import Schedule
-from engine.rules.zones import zone_problem, zones_of
 from engine.store import accounts, audit, calls, campaigns
 from engine.store.accounts import Account
 from engine.store.calls import Call
@@ -36,8 +30,8 @@ async def create_call(body: CallIn, caller: Writer, held: Held, request: Request
     """With `systemPrompt` an AI call, which needs the account's agent. Outside legal hours: refused, not queued."""
     runtime = held.runtime
     now = runtime.clock.now()
-    _check_numbers(body)
-    _check_hours(body.to, now)
+    check_numbers(body.from_, body.to)
+    check_hours("voice", body.to, now)
     async with runtime.db.begin() as conn:
         account = await accounts.get(conn, caller.account_id)
         _check_agent(body, account)
@@ -72,33 +66,6 @@ async def get_call(call_id: str, caller: Reader, held: Held) -> Response:
     if call is None:
         raise NotFound("there is no such call")
     return reply(_show(call))
-
-
-def _check_numbers(body: CallIn) -> None:
-    faults = {
-        name: f"'{number[:40]}' is not an E.164 number such as +14155550123"
-        for name, number in (("from", body.from_), ("to", body.to))
-        if not is_e164(number)
-    }
-    if faults:
-        raise InvalidInput("; ".join(f"{name}: {fault}" for name, fault in faults.items()), faults)
-
-
-def _check_hours(to: str, now: datetime) -> None:
-    """Judged again at the intent; here the client is told at once. Raises InvalidInput that names the next opening."""
-    zones = zones_of(to)
-    if not zones:
-        fault = f"its local time is unknown: {zone_problem(to)}"
-        raise InvalidInput(f"to: {fault}", {"to": fault})
-    hours = window.verdict("voice", zones, Schedule(), now)
-    if not hours.open:
-        fields: Mapping[str, object] = {
-            "to": "outside legal calling hours at the recipient",
-            "next_open_at": moment(hours.next_open_at),
-            "zones": zones,
-        }
-        opens = iso(hours.next_open_at) if hours.next_open_at else "not within 15 days"
-        raise InvalidInput(f"{to} may not be called at this hour; next opening: {opens}", fields)
 
 
 def _check_agent(body: CallIn, account: Account | None) -> None:

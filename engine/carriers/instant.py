@@ -45,6 +45,8 @@ class Instant:
         agent_kinds=frozenset(AgentKind),
         authoritative_lookup=True,
         is_simulated=True,
+        most_segments=24,
+        most_media=10,
     )
 
     def __init__(self) -> None:

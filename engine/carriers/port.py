@@ -112,6 +112,7 @@ class SendMessage:
     text: str
     callback_url: str
     not_after: datetime | None = None
+    media_urls: tuple[str, ...] = ()  # any makes it an MMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,8 @@ class Capabilities:
     agent_kinds: frozenset[AgentKind]
     authoritative_lookup: bool  # may `lookup` answer ABSENT?
     is_simulated: bool = False
+    most_segments: int = 10  # parts of one text; over it the carrier refuses the create
+    most_media: int = 0  # files of one MMS; 0: it carries none
 
 
 class BadSignature(Exception):

@@ -130,6 +130,8 @@ class SimulatedCommand:
         agent_kinds=frozenset(AgentKind),
         authoritative_lookup=True,
         is_simulated=True,
+        most_segments=24,  # 1,600 characters in UCS-2
+        most_media=10,
     )
 
     def __init__(self, settings: Mapping[str, str], http: HttpOptions) -> None:
@@ -150,12 +152,14 @@ class SimulatedCommand:
         return await self._create(Channel.VOICE, body, ticket)
 
     async def send_message(self, message: SendMessage, ticket: Ticket) -> Receipt:
-        body = {
+        body: dict[str, object] = {
             "to": message.to,
             "from": message.from_,
             "text": message.text,
             **_ids(message.ref, message.callback_url),
         }
+        if message.media_urls:
+            body |= {"type": "MMS", "media_urls": list(message.media_urls)}
         return await self._create(Channel.SMS, body, ticket)
 
     async def command(self, call: CallRef, command: Command) -> Ack:

@@ -127,6 +127,8 @@ class SimulatedDocument:
         agent_kinds=frozenset(AgentKind),
         authoritative_lookup=True,
         is_simulated=True,
+        most_segments=24,  # 1,600 characters in UCS-2
+        most_media=10,
     )
 
     def __init__(self, settings: Mapping[str, str], http: HttpOptions) -> None:
@@ -158,6 +160,7 @@ class SimulatedDocument:
             ("Body", message.text),
             ("StatusCallback", _with_ref(message.callback_url, message.ref)),
             ("Ref", message.ref),
+            *(("MediaUrl", url) for url in message.media_urls),
         ]
         return await self._create("Messages", form, ticket)
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from engine.checks import attempts, contacts, events, limits, prospects, tenants
+from engine.checks import attempts, contacts, events, limits, prospects, tenants, usage
 from engine.checks.evidence import Evidence
 
 
@@ -28,6 +28,7 @@ CHECKS = (
     Check("P1", prospects.counts_equal_rows),
     Check("P1", prospects.completed_have_no_open),
     Check("P1", prospects.open_are_due),
+    Check("P1", usage.usage_equals_attempts),
     Check("P2", attempts.attempts_contiguous),
     Check("P2", attempts.accepted_once, needs_log=True),
     Check("P2", attempts.creates_were_intended, needs_log=True),

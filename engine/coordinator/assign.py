@@ -10,7 +10,7 @@ from engine.coordinator.shard import Due
 from engine.rules.caller_id import DidFacts, Pool
 from engine.rules.campaign_config import parse_strategy
 
-Message = tuple[int, int, int, int, str, int, str]  # account, campaign, prospect, attempt, phone, DID, its number
+Message = tuple[int | str | bool, ...]  # the fields of `engine.dispatch.hints.Hint`, in their order
 _Choose = Callable[[Due], DidFacts | None]
 
 
@@ -54,7 +54,12 @@ class Assigner:
         given: list[Due] = []
         messages: list[Message] = []
         kept: deque[Due] = deque()
-        for _ in range(wish.most):
+        used: Counter[int] = Counter()
+        is_one_off_text = is_direct and walk.is_sms
+        # A one-off contact that waits for its number does not stand in the way of those from others.
+        looks = len(walk.waiting) if is_direct else wish.most
+        while looks and len(given) < wish.most:
+            looks -= 1
             due = walk.waiting.popleft()
             did = choose(due)
             if did is None:
@@ -64,12 +69,13 @@ class Assigner:
                 break  # no number has a token left: it is the same for the rest
             given.append(due)
             walk.hints[due.prospect_id] = (due.attempt, now)
-            messages.append((account_id, campaign_id, due.prospect_id, due.attempt, due.phone, did.id, did.number))
+            message = (account_id, campaign_id, due.prospect_id, due.attempt, due.phone, did.id, did.number)
+            messages.append((*message, True) if is_one_off_text else message)
+            used[did.id] += 1
         if kept:
             walk.ask_at = now + LOOK_S
-            # A one-off call that waits for its number does not stand in the way of calls from others.
-            (walk.waiting.extend if is_direct else walk.waiting.extendleft)(kept)
-        for did_id, count in Counter(message[5] for message in messages).items():
+            walk.waiting.extendleft(reversed(kept))
+        for did_id, count in used.items():
             self._tokens.spend(walk, did_id, count)
             self._senders.used(did_id, count)
         return Assigned(wish, given, messages)

@@ -6,7 +6,7 @@ whatever has piled up behind the cursor, under an old snapshot too (without it: 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import text
@@ -23,8 +23,10 @@ _QUEUED = f"state + 0 = {ProspectState.QUEUED:d}"
 # Arrays, because a row of the driver costs a microsecond and an element of an array a tenth.
 _CLAIM = text(f"""
     select w.campaign_id, p.ids, p.attempts, p.phones, p.senders, p.last_at, n.next_due_s
-      from unnest(cast(:campaigns as bigint[]), cast(:ats as timestamptz[]), cast(:ids as bigint[]),
-                  cast(:counts as int[]), cast(:direct as boolean[])) as w(campaign_id, at, id, n, is_direct)
+      from (select campaign_id, n, is_direct, least(at, back_to) as at, case when back_to < at then 0 else id end as id
+              from unnest(cast(:campaigns as bigint[]), cast(:ats as timestamptz[]), cast(:ids as bigint[]),
+                          cast(:counts as int[]), cast(:direct as boolean[]), cast(:back_to as timestamptz[]))
+                   as u(campaign_id, at, id, n, is_direct, back_to)) w
      cross join lateral (
            select {_ARRAYS}, max(next_attempt_at)::text as last_at
              from (select id, attempt, phone, data, next_attempt_at from prospects
@@ -57,6 +59,9 @@ _BY_ID = text(f"""
            select {_ARRAYS} from prospects where campaign_id = w.campaign_id and id = any(w.wanted) and {_QUEUED}) p
 """)
 MOST_BEHIND = 50_000
+# Real time between the stamp of a one-off contact and its commit, with room for clocks that disagree. What comes later
+# the rescue finds.
+LOOK_BACK_S = 3.0
 
 
 class Claim(NamedTuple):
@@ -65,12 +70,18 @@ class Claim(NamedTuple):
     next_due_s: float | None  # engine time (epoch seconds) of the next one; None: there is none, or more are due now
 
 
-async def claim(engine: AsyncEngine, wanted: Sequence[tuple[Walk, int]], now: datetime) -> list[Claim]:
-    """Up to so many due prospects of each campaign, in its order; one Claim per campaign, in order."""
+async def claim(
+    engine: AsyncEngine, wanted: Sequence[tuple[Walk, int]], now: datetime, speed: float = 1.0
+) -> list[Claim]:
+    """Up to so many due prospects of each campaign, in its order; one Claim per campaign, in order.
+
+    The claim of a woken walk of one-off contacts begins up to `LOOK_BACK_S` (at the clock's `speed`) before its cursor.
+    """
     params = _positions([walk for walk, _ in wanted])
     params |= {
         "counts": arrays.numbers(count for _, count in wanted),
         "direct": [walk.campaign.is_direct for walk, _ in wanted],
+        "back_to": _back_to([walk for walk, _ in wanted], now - timedelta(seconds=LOOK_BACK_S * speed)),
         "now": now,
     }
     async with engine.connect() as conn:
@@ -108,6 +119,10 @@ async def read_due(engine: AsyncEngine, wanted: Mapping[int, tuple[bool, Sequenc
 
 def _due(row: Any) -> list[Due]:
     return list(map(Due, row.ids, row.attempts, row.phones, row.senders))
+
+
+def _back_to(walks: Sequence[Walk], moment: datetime) -> list[str]:
+    return [moment.isoformat() if walk.campaign.is_direct and walk.is_woken else "infinity" for walk in walks]
 
 
 def _positions(walks: Sequence[Walk]) -> dict[str, object]:

@@ -77,12 +77,14 @@ class Dispatch:
         if not wanted:
             return
         engine_now = self._runtime.clock.now()
-        claims = await claim(self._reader, wanted, engine_now)
+        claims = await claim(self._reader, wanted, engine_now, self._runtime.clock.speed)
         since = now - self._hint_lease_s
         for (walk, count), found in zip(wanted, claims, strict=True):
-            walk.waiting.extend(due for due in found.due if not walk.is_hinted(due.prospect_id, due.attempt, since))
+            known = {due.prospect_id for due in walk.waiting} if walk.is_woken else set()
+            fresh = (due for due in found.due if due.prospect_id not in known)
+            walk.waiting.extend(due for due in fresh if not walk.is_hinted(due.prospect_id, due.attempt, since))
             if walk.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
-                walk.cursor = found.cursor
+                walk.cursor, walk.is_woken = found.cursor, False
                 walk.look_at = 0.0 if len(found.due) == count else self._next_look(found, now)
 
     def _next_look(self, found: Claim, now: float) -> float:

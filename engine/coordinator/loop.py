@@ -17,13 +17,14 @@ from engine.coordinator.shard import Shard
 from engine.coordinator.stats import Stats
 from engine.coordinator.sweep import Sweep
 from engine.coordinator.upkeep import Fold, Partitions, Purge
+from engine.coordinator.usage import Usage
 from engine.coordinator.wake import Wake
 from engine.coordinator.watch import Watch
 from engine.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-POOL_SIZE = 12  # one connection per duty
+POOL_SIZE = 13  # one connection per duty
 _STALE_S = 15.0
 
 
@@ -41,6 +42,7 @@ class Coordinator:
             Complete(runtime, self.shard),
             Sweep(runtime, self.shard),
             Stats(runtime, self.shard),
+            Usage(runtime, self.shard),
             Watch(runtime),
             Inbox(runtime),
             Fold(runtime, self.shard),

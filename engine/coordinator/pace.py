@@ -14,6 +14,7 @@ MOST_QUEUED = 20_000
 LEAST_QUEUED = 2_000
 MOST_PER_TICK = 5_000  # about 30 ms of this process
 MOST_SMS_WAITING = 100  # their pace is that of their numbers; few are read ahead
+MOST_ONE_OFF_WAITING = 5_000  # of one-off texts, so that a thousand from one number keep nobody else's waiting
 _REFILL = 2 / 3  # fill up again when a third is gone: a campaign is asked for once a second, not at every tick
 _SMOOTHING_S = 1.0
 
@@ -21,7 +22,7 @@ _SMOOTHING_S = 1.0
 def allowance(walk: Walk, now: float, depth_s: float) -> int:
     """How many hints more this campaign may have under way; 0 while its queue is deep enough."""
     if walk.is_sms:
-        return MOST_SMS_WAITING
+        return MOST_SMS_WAITING if walk.keeps_gap else MOST_ONE_OFF_WAITING
     rate = walk.campaign.calls_per_second
     walk.backlog = max(0.0, walk.backlog - rate * (now - walk.backlog_at))
     walk.backlog_at = now

@@ -1,4 +1,7 @@
-"""Which of an account's numbers may carry how much now: their list from PostgreSQL, their tokens from Redis."""
+"""Which of an account's numbers may carry how much now: their list from PostgreSQL, their tokens from Redis.
+
+One-off texts need no tokens but a share of the queue: see `one_off`.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import boottime, real_now
+from engine.coordinator.one_off import OneOffPace
 from engine.coordinator.shard import Walk
 from engine.limits.buckets import Bucket, Buckets, sms_hold, voice_bucket
 from engine.runtime import Runtime
@@ -22,7 +26,8 @@ _SMS_TTL_S = 0.25
 LOOK_S = 0.2
 _USES_KEPT_S = 60.0
 
-_Key = tuple[bool, int]  # is SMS, DID
+_Key = tuple[str, int]  # what is sent, DID
+_VOICE, _GAPPED, _ONE_OFF = "voice", "gapped text", "one-off text"
 
 
 class Wish(NamedTuple):
@@ -41,10 +46,10 @@ class Tokens:
     left: dict[_Key, int] = field(default_factory=dict)
 
     def of(self, walk: Walk, did: Did) -> int:
-        return self.left.get((walk.is_sms, did.id), 0)
+        return self.left.get((_kind(walk), did.id), 0)
 
     def spend(self, walk: Walk, did_id: int, count: int) -> None:
-        self.left[walk.is_sms, did_id] -= count
+        self.left[_kind(walk), did_id] -= count
 
 
 class Senders:
@@ -54,6 +59,7 @@ class Senders:
         self._known: dict[tuple[object, ...], tuple[float, list[Did]]] = {}
         self._uses: Counter[int] = Counter()
         self._uses_since = 0.0
+        self._one_off = OneOffPace(runtime.settings.sms_per_second)
 
     def used(self, did_id: int, count: int) -> None:
         self._uses[did_id] += count
@@ -66,6 +72,7 @@ class Senders:
         now = boottime()
         if now - self._uses_since > _USES_KEPT_S:
             self._uses.clear()
+            self._one_off.forget_full(now)
             self._known = {key: entry for key, entry in self._known.items() if now - entry[0] < _USES_KEPT_S}
             self._uses_since = now
         return [await self._load_one(reader, walk, now) for walk in walks]
@@ -75,30 +82,36 @@ class Senders:
         tokens = Tokens()
         wanted: Counter[_Key] = Counter()
         for wish in wishes:
+            kind = _kind(wish.walk)
             for did in wish.numbers:
-                key = (wish.walk.is_sms, did.id)
-                if wish.walk.is_sms and did.sms_free_epoch > engine_now.timestamp():
+                key = (kind, did.id)
+                if kind == _GAPPED and did.sms_free_epoch > engine_now.timestamp():
                     continue
                 wanted[key] += wish.most
-                if key not in tokens.buckets:
-                    tokens.buckets[key] = sms_hold(did.id) if wish.walk.is_sms else self._voice_bucket(did)
-        for is_sms in (False, True):
-            keys = [key for key in tokens.buckets if key[0] is is_sms]
+                if kind != _ONE_OFF and key not in tokens.buckets:
+                    tokens.buckets[key] = sms_hold(did.id) if kind == _GAPPED else self._voice_bucket(did)
+        for kind in (_VOICE, _GAPPED):
+            keys = [key for key in tokens.buckets if key[0] == kind]
             asked = [(tokens.buckets[key], min(wanted[key], int(tokens.buckets[key].capacity))) for key in keys]
             if asked:
-                granted = await self._buckets.take(asked, self._now_ms(is_sms))
+                granted = await self._buckets.take(asked, self._now_ms(kind))
                 tokens.left |= zip(keys, granted, strict=True)
+        one_off = {did_id: most for (kind, did_id), most in wanted.items() if kind == _ONE_OFF}
+        tokens.left |= {(_ONE_OFF, did_id): left for did_id, left in self._one_off.take(one_off, boottime()).items()}
         return tokens
 
     async def put_back(self, tokens: Tokens) -> None:
-        for is_sms in (False, True):
-            unused = [(tokens.buckets[key], left) for key, left in tokens.left.items() if key[0] is is_sms and left]
+        for kind in (_VOICE, _GAPPED):
+            unused = [(tokens.buckets[key], left) for key, left in tokens.left.items() if key[0] == kind and left]
             if unused:
-                await self._buckets.put_back(unused, self._now_ms(is_sms))
+                await self._buckets.put_back(unused, self._now_ms(kind))
+        for (kind, did_id), left in tokens.left.items():
+            if kind == _ONE_OFF and left:
+                self._one_off.put_back(did_id, left)
 
-    def _now_ms(self, is_sms: bool) -> int:
+    def _now_ms(self, kind: str) -> int:
         """An SMS hold is real time, a voice rate engine time."""
-        now = real_now() if is_sms else self._runtime.clock.now()
+        now = real_now() if kind == _GAPPED else self._runtime.clock.now()
         return int(now.timestamp() * 1000)
 
     def _voice_bucket(self, did: Did) -> Bucket:
@@ -110,8 +123,20 @@ class Senders:
         campaign = walk.campaign
         key = (campaign.account_id, campaign.channel, campaign.caller_ids)
         read_at, found = self._known.get(key, (float("-inf"), []))
-        if now - read_at > (_SMS_TTL_S if walk.is_sms else _VOICE_TTL_S):
+        if now - read_at > (_SMS_TTL_S if walk.keeps_gap or _lacks_sender(walk, found) else _VOICE_TTL_S):
             async with reader.connect() as conn:
                 found = await dids.for_campaign(conn, campaign)
             self._known[key] = (now, found)
         return found
+
+
+def _kind(walk: Walk) -> str:
+    if walk.keeps_gap:
+        return _GAPPED
+    return _ONE_OFF if walk.is_sms else _VOICE
+
+
+def _lacks_sender(walk: Walk, found: Sequence[Did]) -> bool:
+    """Whether somebody's one-off contact waits for a number that was added since the list was read."""
+    known = {did.number for did in found}
+    return walk.campaign.is_direct and any(due.sender not in known for due in walk.waiting)

@@ -42,6 +42,7 @@ class Walk:
     epoch: int
     cursor: Position = START
     woken_at: float = 0.0
+    is_woken: bool = False  # and has not looked since
     look_at: float = 0.0  # the front is worth asking again
     ask_at: float = 0.0  # its numbers are worth asking again
     waiting: deque[Due] = field(default_factory=deque)  # read, not enqueued yet
@@ -57,14 +58,28 @@ class Walk:
     def is_sms(self) -> bool:
         return self.campaign.channel == Channel.SMS
 
+    @property
+    def keeps_gap(self) -> bool:
+        """A campaign of texts, whose numbers each rest after a message. One-off texts have the carrier's rates."""
+        return self.is_sms and not self.campaign.is_direct
+
     def is_hinted(self, prospect_id: int, attempt: int, since: float) -> bool:
         """Whether this attempt was enqueued at or after `since`, so that it is probably still on its way."""
         hint = self.hints.get(prospect_id)
         return hint is not None and hint[0] == attempt and hint[1] >= since
 
     def begin_again(self) -> None:
-        """Walk from the front: something may have been added behind the cursor."""
-        self.cursor, self.look_at, self.woken_at = START, 0.0, boottime()
+        """Something may have been added behind the cursor.
+
+        A campaign walks from the front. One-off contacts are due at the moment in which they are asked for, so their
+        next claim looks back a little (`claim.LOOK_BACK_S`): behind it may lie what waits for its reports, by the
+        hundred thousand.
+        """
+        if self.campaign.is_direct:
+            self.ask_at = 0.0  # it may be for another number than those that wait
+        else:
+            self.cursor = START
+        self.look_at, self.woken_at, self.is_woken = 0.0, boottime(), True
 
 
 @dataclass(slots=True)

@@ -1,11 +1,15 @@
 """Upkeep of the tables: counters of past minutes folded, log partitions made ahead and dropped, old keys purged."""
 
+from datetime import timedelta
+
 from engine.clock import real_now
 from engine.coordinator.shard import Shard
+from engine.rules.usage import day_of
 from engine.runtime import Runtime
-from engine.store import counts, idempotency, partitions
+from engine.store import counts, idempotency, partitions, usage
 
 _OPEN_MINUTES = 2  # a lane may still be writing to the present and the past one
+_OPEN_DAYS = 10  # usage of a day may still change while its last texts wait for their reports
 
 
 class Fold:
@@ -41,8 +45,10 @@ class Purge:
     every_s = 3600.0
 
     def __init__(self, runtime: Runtime) -> None:
-        self._db = runtime.db
+        self._db, self._clock = runtime.db, runtime.clock
 
     async def run_once(self) -> None:
         async with self._db.begin() as conn:
             await idempotency.purge(conn)
+        async with self._db.begin() as conn:
+            await usage.fold(conn, day_of(self._clock.now() - timedelta(days=_OPEN_DAYS)))

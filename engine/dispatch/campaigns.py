@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
+from engine.rules.content import DEFAULT_POLICY, Policy, policy_of
 from engine.rules.schedule import Schedule, parse_schedule
 from engine.rules.telephony import Channel
 
@@ -28,12 +29,13 @@ class CampaignFacts:
     mode: VoiceMode | SmsMode
     schedule: Schedule
     agent: Agent | None  # the campaign's agent target, else its account's
+    policy: Policy = DEFAULT_POLICY  # what its texts may say
 
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""
     select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.status, c.carrier, c.calls_per_second,
-           c.mode::text, c.schedule::text, a.agent::text
+           c.mode::text, c.schedule::text, a.agent::text, c.is_live, (a.settings -> 'content')::text as content
       from campaigns c join accounts a on a.id = c.account_id
      where c.id = any(cast(:ids as bigint[]))
 """)
@@ -60,6 +62,7 @@ def _facts(row: Any) -> CampaignFacts:
         mode=mode,
         schedule=_schedule(row.schedule),
         agent=own_agent or _agent(row.agent),
+        policy=_policy(row.content, row.is_live),
     )
 
 
@@ -76,3 +79,8 @@ def _schedule(schedule: str | None) -> Schedule:
 @lru_cache(maxsize=4096)
 def _agent(agent: str | None) -> Agent | None:
     return parse_agent(orjson.loads(agent)) if agent else None
+
+
+@lru_cache(maxsize=4096)
+def _policy(settings: str | None, is_live: bool) -> Policy:
+    return policy_of(orjson.loads(settings) if settings else None, is_live=is_live)

@@ -47,7 +47,7 @@ _AGENT_WORDS = ("systemPrompt", "model", "voice", "firstSpeaker", "temperature",
 
 _COLUMNS = """a.campaign_id, a.prospect_id, a.attempt, a.try, a.account_id, a.phone, a.did_id, a.from_number, a.carrier,
     a.carrier_id, a.state, a.agent_state, a.amd, a.outcome, a.reason, a.intent_at, a.answered_at, a.greeting_ended_at,
-    a.ended_at, a.duration_s, a.check_at, a.command, a.command_no"""
+    a.ended_at, a.duration_s, a.check_at, a.command, a.command_no, a.segments, a.encoding"""
 _KEYS = """unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:campaigns as bigint[]))
     as k(prospect_id, attempt, campaign_id)"""
 
@@ -102,7 +102,7 @@ async def load_campaigns(
 
 
 async def load_parameters(conn: AsyncConnection, keys: Sequence[AttemptKey]) -> dict[int, Mapping[str, Any]]:
-    """What each one-off call was asked to be, by prospect."""
+    """What each one-off call or message was asked to be, by prospect."""
     params = {
         "campaigns": arrays.numbers([key.campaign_id for key in keys]),
         "prospects": arrays.numbers([key.prospect_id for key in keys]),
@@ -110,8 +110,10 @@ async def load_parameters(conn: AsyncConnection, keys: Sequence[AttemptKey]) -> 
     return {row.id: row.data or {} for row in await conn.execute(_PARAMETERS, params)}
 
 
-def one_off_plan(plan: CallPlan, parameters: Mapping[str, Any]) -> CallPlan:
-    """A one-off call's own plan: with a `systemPrompt` it is an AI call, whose agent is told everything about it."""
+def one_off_plan(plan: CallPlan | SmsPlan, parameters: Mapping[str, Any]) -> CallPlan | SmsPlan:
+    """A one-off contact's own plan: a call with a `systemPrompt` is an AI call, whose agent is told all about it."""
+    if isinstance(plan, SmsPlan):
+        return replace(plan, media_urls=tuple(parameters.get("mediaUrls") or ()))
     told = {name: _word(parameters[name]) for name in _AGENT_WORDS if parameters.get(name) is not None}
     longest = parameters.get("maxDuration")
     agent = plan.agent and replace(plan.agent, params={**plan.agent.params, **told})

@@ -229,7 +229,7 @@ async def _answer(
     if meaning is Meaning.HELP and await inbound.was_answered(conn, home.id, phone, real_now(), answers.HELP_GAP_S):
         return None
     words = answers.reply(meaning, number.settings, number.name, number.number)
-    if not await inbound.queue_reply(conn, home.id, number, phone, new.id, words):
+    if not await inbound.queue_reply(conn, home.id, number, phone, new.id, words, new.now):
         return None
     delta = deltas.setdefault(home.id, Delta())
     delta.add("total")

@@ -9,69 +9,30 @@ What is not allowed is written down as well: a suppressed prospect is cancelled,
 which it opens next. A hint that is simply out of date changes nothing.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
-from engine.ids import encode
-from engine.jobs import Queue
+from engine.dispatch.compose import SUPPRESSED, Message, Unfit, compose
+from engine.dispatch.held import Held, leave_queue, write_held
+from engine.dispatch.hints import Hint
 from engine.rules import window, zones
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import CampaignStatus
-from engine.rules.events import Event
 from engine.rules.prospect import ProspectState
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
-from engine.store import arrays, counts, locks, outbox
+from engine.store import arrays, counts, locks
 
 RULES_VERSION = "2026-11-20"
 _IN_PROGRESS = {Channel.VOICE: ProspectState.DIALING, Channel.SMS: ProspectState.SENDING}
 HELD_FOR = timedelta(days=1)  # a number without a known time zone is looked at again after this
-
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """One queue message: a prospect that was due when the coordinator looked. Everything in it is checked again."""
-
-    account_id: int
-    campaign_id: int
-    prospect_id: int
-    attempt: int
-    phone: str
-    did_id: int
-    from_number: str
-
-
-QUEUES = {Channel.VOICE: Queue.DIAL, Channel.SMS: Queue.SEND}
-
-
-class Job(NamedTuple):
-    """A hint and the queue message that it came in, to be acknowledged when all is written."""
-
-    hint: Hint
-    channel: Channel
-    message_id: str
-    enqueued_ms: int = 0  # real, epoch
-
-    @property
-    def queue(self) -> Queue:
-        return QUEUES[self.channel]
-
-
-def by_queue(jobs: Iterable[Job]) -> dict[Queue, list[str]]:
-    """Message ids to acknowledge or hand back, by their queue."""
-    ids: dict[Queue, list[str]] = {}
-    for job in jobs:
-        ids.setdefault(job.queue, []).append(job.message_id)
-    return ids
 
 
 class Refusal(StrEnum):
@@ -83,6 +44,8 @@ class Refusal(StrEnum):
     OUTSIDE_WINDOW = "outside_window"
     NO_TIMEZONE = "no_timezone"
     SENDER_NOT_READY = "sender_not_ready"
+    MISSING_VALUE = "missing_value"  # the campaign's text needs data that this prospect lacks
+    CONTENT_REJECTED = "content_rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +59,7 @@ class Intent:
     intent_at: datetime  # engine time
     check_at: datetime  # real: when the watch would look at it, were it still without an answer
     data: dict[str, object] | None  # the prospect's own columns, or a one-off call's parameters
+    message: Message | None = None  # of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +75,6 @@ class IntentContext:
 class IntentBatch:
     granted: list[Intent] = field(default_factory=list)
     refused: list[tuple[Hint, Refusal]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Held:
-    """Prospects to be written as not contacted."""
-
-    suppressed: list[Hint] = field(default_factory=list)
-    later: list[tuple[Hint, Refusal, datetime]] = field(default_factory=list)
 
 
 # `left join lateral` keeps these look-ups nested loops on primary keys whatever the statistics say of volatile columns.
@@ -147,17 +103,20 @@ _TAKE_SMS_DIDS = text("""
 _INSERT = text(f"""
     with granted as (
         insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
-                              intent_at, check_at, rules_version)
+                              intent_at, check_at, rules_version, segments, encoding)
         select h.prospect_id, h.attempt, h.campaign_id, h.account_id, h.phone, h.did_id, h.from_number, h.carrier,
-               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version
+               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version, h.segments, h.encoding
           from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:campaigns as bigint[]),
                       cast(:accounts as bigint[]), cast(:phones as text[]), cast(:dids as bigint[]),
-                      cast(:numbers as text[]), cast(:carriers as text[]))
-               as h(prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier)
+                      cast(:numbers as text[]), cast(:carriers as text[]), cast(:segments as smallint[]),
+                      cast(:encodings as text[]))
+               as h(prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, segments,
+                    encoding)
         on conflict (prospect_id, attempt) do update
            set try = attempts.try + 1, state = excluded.state, did_id = excluded.did_id,
                from_number = excluded.from_number, carrier = excluded.carrier, intent_at = excluded.intent_at,
-               check_at = excluded.check_at, rules_version = excluded.rules_version, carrier_id = null, reason = null
+               check_at = excluded.check_at, rules_version = excluded.rules_version, segments = excluded.segments,
+               encoding = excluded.encoding, carrier_id = null, reason = null, error_code = null
          where attempts.state = {AttemptState.RELEASED:d}
         returning campaign_id, prospect_id, attempt, try
     ), moved as (
@@ -167,43 +126,6 @@ _INSERT = text(f"""
     )
     select g.prospect_id, g.try, (select count(*) from moved) as moved from granted g
 """)
-
-_CANCEL = text(f"""
-    update prospects p set state = {ProspectState.CANCELLED:d}, reason = 'suppressed', next_attempt_at = 'infinity'
-      from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[])) as h(campaign_id, prospect_id)
-     where p.campaign_id = h.campaign_id and p.id = h.prospect_id and p.state = {ProspectState.QUEUED:d}
-""")
-
-_POSTPONE = text(f"""
-    update prospects p set reason = h.reason, next_attempt_at = h.next_at
-      from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[]), cast(:reasons as text[]),
-                  cast(:next_at as timestamptz[])) as h(campaign_id, prospect_id, reason, next_at)
-     where p.campaign_id = h.campaign_id and p.id = h.prospect_id and p.state = {ProspectState.QUEUED:d}
-""")
-
-
-def take_batch(waiting: deque[Job], limit: int) -> list[Job]:
-    """Splits off the oldest jobs that may share one transaction; the others keep their place.
-
-    One row per (account, phone), and one message per SMS sender: caps are counted on a snapshot, and of two rows in one
-    batch neither would be in the other's count.
-    """
-    batch: list[Job] = []
-    deferred: list[Job] = []
-    phones: set[tuple[int, str]] = set()
-    senders: set[int] = set()
-    while waiting and len(batch) < limit:
-        job = waiting.popleft()
-        hint = job.hint
-        who = (hint.account_id, hint.phone)
-        if who in phones or (job.channel is Channel.SMS and hint.did_id in senders):
-            deferred.append(job)
-            continue
-        phones.add(who)
-        senders.add(hint.did_id)
-        batch.append(job)
-    waiting.extendleft(reversed(deferred))
-    return batch
 
 
 async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: IntentContext) -> IntentBatch:
@@ -220,28 +142,30 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         campaigns = await load_campaigns(conn, {hint.campaign_id for hint in hints})
         senders = {row.id: row for row in await conn.execute(_DIDS, {"ids": [*{h.did_id for h in hints}], "now": now})}
         facts = await _read_facts(conn, hints)
-        held = _Held()
+        held = Held()
         allowed: list[Hint] = []
+        messages: dict[int, Message] = {}
         facts_by_prospect = {hint.prospect_id: fact for hint, fact in zip(hints, facts, strict=True)}
         for hint, fact in zip(hints, facts, strict=True):
             campaign = campaigns.get(hint.campaign_id)
             refusal = _judge(hint, fact, campaign, senders.get(hint.did_id), context.channel, now, held)
+            if refusal is None and campaign is not None and context.channel is Channel.SMS:
+                refusal = _compose(hint, fact, campaign, now, held, messages)
             if refusal is None:
                 allowed.append(hint)
             else:
                 batch.refused.append((hint, refusal))
         if context.channel is Channel.SMS:
-            paced = [hint for hint in allowed if not campaigns[hint.campaign_id].is_system]
-            refused = set(paced) - set(await _take_senders(conn, paced, now, batch))
-            allowed = [hint for hint in allowed if hint not in refused]
+            allowed = await _take_senders(conn, allowed, now, batch)
         deltas: dict[int, Delta] = {}
-        tries = await _reserve(conn, allowed, campaigns, now, check_at, context)
-        _leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
+        tries = await _reserve(conn, allowed, campaigns, messages, now, check_at, context)
+        leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
         for hint in allowed:
-            data = facts_by_prospect[hint.prospect_id].data
-            granted = Intent(hint, tries[hint.prospect_id], campaigns[hint.campaign_id], deadline, now, check_at, data)
+            id_ = hint.prospect_id
+            campaign, data = campaigns[hint.campaign_id], facts_by_prospect[id_].data
+            granted = Intent(hint, tries[id_], campaign, deadline, now, check_at, data, messages.get(id_))
             batch.granted.append(granted)
-        await _write_held(conn, held, now, deltas)
+        await write_held(conn, held, now, deltas)
         await counts.add(conn, deltas, context.writer)
     return batch
 
@@ -289,27 +213,29 @@ def _judge(
     sender: object,
     channel: Channel,
     now: datetime,
-    held: _Held,
+    held: Held,
 ) -> Refusal | None:
     """The contact rules in their order; unknown is never allowed. What must be written down is added to `held`."""
     if campaign is None or campaign.status is not CampaignStatus.DIALING:
         return Refusal.NOT_LIVE
     if campaign.account_id != hint.account_id or campaign.channel is not channel:
         return Refusal.OUT_OF_DATE
+    if hint.is_one_off_text is not (campaign.is_direct and channel is Channel.SMS):
+        return Refusal.OUT_OF_DATE
     if not fact.is_due:
         return Refusal.OUT_OF_DATE
     if campaign.is_system:  # answers that the law asks for: opt-outs and hours do not hold them, nor does the pace
         return None if _is_ready(sender, hint, campaign) else Refusal.SENDER_NOT_READY
     if fact.suppressed:
-        held.suppressed.append(hint)
+        held.cancelled.append((hint, SUPPRESSED))
         return Refusal.SUPPRESSED
     candidate_zones = zones.zones_of(hint.phone)
     if not candidate_zones:
-        held.later.append((hint, Refusal.NO_TIMEZONE, now + HELD_FOR))
+        held.later.append((hint, str(Refusal.NO_TIMEZONE), now + HELD_FOR))
         return Refusal.NO_TIMEZONE
     hours = window.verdict(campaign.channel, candidate_zones, campaign.schedule, now)
     if not hours.open:
-        held.later.append((hint, Refusal.OUTSIDE_WINDOW, hours.next_open_at or now + HELD_FOR))
+        held.later.append((hint, str(Refusal.OUTSIDE_WINDOW), hours.next_open_at or now + HELD_FOR))
         return Refusal.OUTSIDE_WINDOW
     return None if _is_ready(sender, hint, campaign) else Refusal.SENDER_NOT_READY
 
@@ -321,22 +247,43 @@ def _is_ready(sender: object, hint: Hint, campaign: CampaignFacts) -> bool:
         and sender.state in ("active", "warming")  # type: ignore[attr-defined]
         and sender.number == hint.from_number  # type: ignore[attr-defined]
         and campaign.channel in sender.capabilities  # type: ignore[attr-defined]
-        and (campaign.channel is Channel.VOICE or campaign.is_system or sender.sms_free)  # type: ignore[attr-defined]
+        and (campaign.channel is Channel.VOICE or campaign.is_direct or sender.sms_free)  # type: ignore[attr-defined]
     )
 
 
+def _compose(
+    hint: Hint, fact: _Fact, campaign: CampaignFacts, now: datetime, held: Held, messages: dict[int, Message]
+) -> Refusal | None:
+    """The last rule: what it says. The text is kept in `messages`, for what is judged is what is sent."""
+    found = compose(campaign, fact.data)
+    if isinstance(found, Message):
+        messages[hint.prospect_id] = found
+        return None
+    return _unfit(hint, found, now, held)
+
+
+def _unfit(hint: Hint, found: Unfit, now: datetime, held: Held) -> Refusal:
+    if found.is_missing:
+        held.later.append((hint, found.reason, now + HELD_FOR))
+        return Refusal.MISSING_VALUE
+    held.cancelled.append((hint, found.reason))
+    return Refusal.CONTENT_REJECTED
+
+
 async def _take_senders(conn: AsyncConnection, allowed: list[Hint], now: datetime, batch: IntentBatch) -> list[Hint]:
-    """Holds the SMS senders: the update's row lock decides between two workers that saw one DID free."""
-    ids = sorted(hint.did_id for hint in allowed)
-    taken = set((await conn.execute(_TAKE_SMS_DIDS, {"ids": ids, "now": now})).scalars())
-    batch.refused += [(hint, Refusal.SENDER_NOT_READY) for hint in allowed if hint.did_id not in taken]
-    return [hint for hint in allowed if hint.did_id in taken]
+    """Holds the senders of campaign texts: the update's row lock decides between two workers that saw one DID free."""
+    ids = sorted(hint.did_id for hint in allowed if not hint.is_one_off_text)
+    taken = set((await conn.execute(_TAKE_SMS_DIDS, {"ids": ids, "now": now})).scalars()) if ids else set()
+    late = [hint for hint in allowed if not hint.is_one_off_text and hint.did_id not in taken]
+    batch.refused += [(hint, Refusal.SENDER_NOT_READY) for hint in late]
+    return [hint for hint in allowed if hint.is_one_off_text or hint.did_id in taken]
 
 
 async def _reserve(
     conn: AsyncConnection,
     allowed: Sequence[Hint],
     campaigns: dict[int, CampaignFacts],
+    messages: Mapping[int, Message],
     now: datetime,
     check_at: datetime,
     context: IntentContext,
@@ -344,6 +291,7 @@ async def _reserve(
     """Inserts the attempts and moves their prospects. Returns the try number of each prospect that got one."""
     if not allowed:
         return {}
+    said = [messages.get(hint.prospect_id) for hint in allowed]
     rows = await conn.execute(
         _INSERT,
         {
@@ -355,6 +303,8 @@ async def _reserve(
             "dids": arrays.numbers(h.did_id for h in allowed),
             "numbers": arrays.texts([h.from_number for h in allowed]),
             "carriers": arrays.texts([campaigns[h.campaign_id].carrier for h in allowed]),
+            "segments": arrays.numbers(message and message.segments for message in said),
+            "encodings": arrays.texts([message and message.encoding for message in said]),
             "state": _IN_PROGRESS[context.channel],
             "now": now,
             "check_at": check_at,
@@ -371,56 +321,3 @@ async def _reserve(
             f"of {len(allowed)} prospects {len(tries)} got an attempt and {moved} moved, under their locks"
         )
     return tries
-
-
-async def _write_held(conn: AsyncConnection, held: _Held, now: datetime, deltas: dict[int, Delta]) -> None:
-    if held.later:
-        await conn.execute(
-            _POSTPONE,
-            {
-                "campaigns": [h.campaign_id for h, _, _ in held.later],
-                "prospects": [h.prospect_id for h, _, _ in held.later],
-                "reasons": [str(reason) for _, reason, _ in held.later],
-                "next_at": [at for _, _, at in held.later],
-            },
-        )
-    if not held.suppressed:
-        return
-    await conn.execute(
-        _CANCEL,
-        {
-            "campaigns": [h.campaign_id for h in held.suppressed],
-            "prospects": [h.prospect_id for h in held.suppressed],
-        },
-    )
-    _leave_queue(deltas, held.suppressed, ProspectState.CANCELLED)
-    events: dict[int, list[str]] = {}
-    for hint in held.suppressed:
-        events.setdefault(hint.account_id, []).append(_dnc_event(hint, now).encode())
-    await outbox.publish(conn, events)
-
-
-def _leave_queue(deltas: dict[int, Delta], hints: Sequence[Hint], state: ProspectState) -> None:
-    """Counts prospects that leave the queue for `state`; a later attempt is no longer one that waits for its retry."""
-    by_campaign = Counter(hint.campaign_id for hint in hints)
-    retries = Counter(hint.campaign_id for hint in hints if hint.attempt > 1)
-    for campaign_id, amount in by_campaign.items():
-        delta = deltas.setdefault(campaign_id, Delta())
-        delta.move(ProspectState.QUEUED, state, amount=amount)
-        delta.add("retrying", -retries[campaign_id])
-        if state is ProspectState.CANCELLED:
-            delta.add("suppressed", amount)
-
-
-def _dnc_event(hint: Hint, now: datetime) -> Event:
-    return Event(
-        type="campaign.prospect.dnc",
-        at=now,
-        payload={
-            "campaignId": encode("camp", hint.campaign_id),
-            "prospectId": encode("pros", hint.prospect_id),
-            "phone": hint.phone,
-            "reason": "suppressed",
-        },
-        unique_id=encode("pros", hint.prospect_id),
-    )

@@ -22,11 +22,12 @@ from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, SendMessa
 from engine.clock import Clock, boottime
 from engine.dispatch.batcher import Batcher
 from engine.dispatch.campaigns import load_campaigns
-from engine.dispatch.intent import Intent, IntentBatch, IntentContext, Job, commit_intents, take_batch
+from engine.dispatch.hints import Hint, Job, take_batch
+from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_intents
 from engine.dispatch.tempo import Tempo
 from engine.ids import attempt_ref
 from engine.limits.slots import Lane, SendSlots, Slot
-from engine.rules.campaign_config import SmsMode, VoiceMode
+from engine.rules.campaign_config import VoiceMode
 from engine.rules.telephony import Channel
 from engine.settings import Settings
 
@@ -38,6 +39,8 @@ RETRY_S = 0.02
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
 GROUP = 64  # creates that share a lead
 NEAR_S = 0.002  # slots that share a timer: a seventh of what a create may be late
+ONE_OFF_LATE_S = 0.01  # of the 15 ms that a create may be late
+SHORTEST_ONE_OFF_S = 0.002
 RATE_TTL_S = 1.0  # how long a campaign's calls_per_second is remembered for its slots
 
 
@@ -145,7 +148,7 @@ class Pipeline:
 
         Creates take their time to begin, so a large batch asks for its slots in groups, each a little later.
         """
-        rates = await self._read_rates({job.hint.campaign_id for job in jobs})
+        rates = await self._read_rates({job.hint.campaign_id for job in jobs if not job.hint.is_one_off_text})
         groups = [jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)]
         slotted: list[_Slotted] = []
         for number, group in enumerate(groups):
@@ -153,13 +156,15 @@ class Pipeline:
         return slotted
 
     async def _slots_for(self, jobs: list[Job], rates: Mapping[int, float], lead_s: float) -> list[_Slotted]:
-        by_campaign: dict[int, list[Job]] = {}
+        by_lanes: dict[tuple[Lane, ...], list[Job]] = {}
         for job in jobs:
-            by_campaign.setdefault(job.hint.campaign_id, []).append(job)
-        wanted = [(lanes(campaign_id, rates), len(some)) for campaign_id, some in by_campaign.items()]
+            by_lanes.setdefault(self._lanes(job.hint, rates), []).append(job)
         slotted: list[_Slotted] = []
-        grants = await self._slots.acquire(wanted, lead_s=lead_s)
-        for some, grant in zip(by_campaign.values(), grants, strict=True):
+        if all(job.hint.is_one_off_text for job in jobs):
+            # Somebody waits for it: a slot may be used a little late, so its first moments may pass with the intent.
+            lead_s = max(SHORTEST_ONE_OFF_S, lead_s - ONE_OFF_LATE_S)
+        grants = await self._slots.acquire([(key, len(some)) for key, some in by_lanes.items()], lead_s=lead_s)
+        for some, grant in zip(by_lanes.values(), grants, strict=True):
             slotted += map(_Slotted, some, grant.slots)
             self._ask_again(some[len(grant.slots) :], grant.ask_at)
         return slotted
@@ -201,12 +206,18 @@ class Pipeline:
         await self._give_back(by_prospect.values())
 
     async def _give_back(self, unused: Iterable[_Slotted]) -> None:
-        by_campaign: dict[int, list[Slot]] = {}
-        for item in unused:
-            by_campaign.setdefault(item.job.hint.campaign_id, []).append(item.slot)
         rates = {campaign_id: rate for campaign_id, (rate, _) in self._rates.items()}
-        for campaign_id, slots in by_campaign.items():
-            await self._slots.give_back(lanes(campaign_id, rates), slots)
+        by_lanes: dict[tuple[Lane, ...], list[Slot]] = {}
+        for item in unused:
+            by_lanes.setdefault(self._lanes(item.job.hint, rates), []).append(item.slot)
+        for key, slots in by_lanes.items():
+            await self._slots.give_back(key, slots)
+
+    def _lanes(self, hint: Hint, rates: Mapping[int, float]) -> tuple[Lane, ...]:
+        """The short-window limits of one create: its number's for a one-off text, else its campaign's."""
+        if hint.is_one_off_text:
+            return (Lane(f"sms:{hint.did_id}", self._settings.sms_per_second),)
+        return (Lane(f"campaign:{hint.campaign_id}", rates[hint.campaign_id]),)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -254,18 +265,18 @@ class Pipeline:
         return None
 
     async def _slots_for_late(self, late: list[_Late], _lane: int) -> None:
-        by_campaign: dict[int, list[_Late]] = {}
+        rates = {campaign_id: rate for campaign_id, (rate, _) in self._rates.items()}
+        by_lanes: dict[tuple[Lane, ...], list[_Late]] = {}
         for each in late:
-            by_campaign.setdefault(each.intent.hint.campaign_id, []).append(each)
+            by_lanes.setdefault(self._lanes(each.intent.hint, rates), []).append(each)
         try:
-            rates = {campaign_id: self._rates[campaign_id][0] for campaign_id in by_campaign}
-            wanted = [(lanes(campaign_id, rates), len(some)) for campaign_id, some in by_campaign.items()]
+            wanted = [(key, len(some)) for key, some in by_lanes.items()]
             grants = await self._slots.acquire(wanted, lead_s=self._tempo.lead_s)
         except Exception:
             for each in late:
                 each.slot.set_result(None)
             raise
-        for some, grant in zip(by_campaign.values(), grants, strict=True):
+        for some, grant in zip(by_lanes.values(), grants, strict=True):
             answers: list[Slot | float] = [*grant.slots, *grant.ask_at]
             for each, answer in zip(some, answers, strict=True):
                 is_too_late = isinstance(answer, Slot) and answer.until > each.intent.deadline - LAST_S
@@ -284,20 +295,17 @@ def near_slots(granted: Sequence[Granted]) -> list[list[Granted]]:
     return groups
 
 
-def lanes(campaign_id: int, rates: Mapping[int, float]) -> tuple[Lane, ...]:
-    """The short-window limits of one create."""
-    return (Lane(f"campaign:{campaign_id}", rates[campaign_id]),)
-
-
 def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessage:
     """The request that an intent allows: numbers as committed, everything else from the campaign's mode."""
     hint, mode = intent.hint, intent.campaign.mode
     ref = attempt_ref(hint.campaign_id, hint.prospect_id, hint.attempt)
     callback_url = f"{settings.public_url}/carriers/{intent.campaign.carrier}/callbacks"
     data = intent.data or {}
-    if isinstance(mode, SmsMode):
-        message = data.get("message") if intent.campaign.is_direct else mode.message
-        return SendMessage(ref=ref, to=hint.phone, from_=hint.from_number, text=str(message), callback_url=callback_url)
+    if intent.message is not None:
+        said = intent.message
+        return SendMessage(
+            ref, hint.phone, hint.from_number, said.text, callback_url=callback_url, media_urls=said.media_urls
+        )
     assert isinstance(mode, VoiceMode)
     longest = data.get("maxDuration") if intent.campaign.is_direct else None
     return PlaceCall(

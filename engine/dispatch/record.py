@@ -23,8 +23,9 @@ from engine.rules.events import Owner
 from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
+from engine.rules.usage import Use, billed, day_of, meter_of
 from engine.settings import Settings
-from engine.store import arrays, counts, lines, outbox
+from engine.store import arrays, counts, lines, outbox, usage
 
 log = structlog.get_logger(__name__)
 
@@ -39,15 +40,16 @@ _ATTEMPTS = text("""
        set state = u.state, agent_state = u.agent_state, amd = u.amd, outcome = u.outcome, reason = u.reason,
            carrier_id = u.carrier_id, answered_at = u.answered_at, greeting_ended_at = u.greeting_ended_at,
            ended_at = u.ended_at, duration_s = u.duration_s, check_at = to_timestamp(u.check_s),
-           command = cast(u.command as jsonb), command_no = u.command_no
+           command = cast(u.command as jsonb), command_no = u.command_no,
+           error_code = coalesce(u.error_code, a.error_code)
       from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:tries as smallint[]),
                   cast(:from_states as smallint[]), cast(:states as smallint[]), cast(:agent_states as smallint[]),
                   cast(:amds as text[]), cast(:outcomes as smallint[]), cast(:reasons as text[]),
                   cast(:carrier_ids as text[]), cast(:answered as timestamptz[]), cast(:greeted as timestamptz[]),
                   cast(:ended as timestamptz[]), cast(:durations as int[]), cast(:checks as float8[]),
-                  cast(:commands as text[]), cast(:command_nos as smallint[]))
+                  cast(:commands as text[]), cast(:command_nos as smallint[]), cast(:error_codes as text[]))
            as u(prospect_id, attempt, try, from_state, state, agent_state, amd, outcome, reason, carrier_id,
-                answered_at, greeting_ended_at, ended_at, duration_s, check_s, command, command_no)
+                answered_at, greeting_ended_at, ended_at, duration_s, check_s, command, command_no, error_code)
      where a.prospect_id = u.prospect_id and a.attempt = u.attempt and a.try + 0 = u.try and a.state + 0 = u.from_state
     returning a.prospect_id, a.attempt
 """)
@@ -138,6 +140,7 @@ async def write(
     await _free_senders(conn, settled, rng, settings)
     await _suppress(conn, settled)
     await counts.add(conn, _deltas(moves), writer)
+    await usage.add(conn, _used(settled), writer)
     owners = await lines.owners(conn, {decision.view.did_id for _, decision in settled})
     await outbox.publish(conn, await _events(settled, owners))
     return settled
@@ -172,6 +175,7 @@ def _attempt_columns(decisions: Sequence[Decision]) -> dict[str, str]:
         "checks": arrays.numbers([decision.check_at_s for decision in decisions]),
         "commands": arrays.texts([_json(decision.command) for decision in decisions]),
         "command_nos": arrays.numbers([decision.command_no for decision in decisions]),
+        "error_codes": arrays.texts([decision.error_code for decision in decisions]),
     }
 
 
@@ -201,11 +205,12 @@ async def _write_prospects(conn: AsyncConnection, moves: list[Move]) -> list[Mov
 
 
 async def _free_senders(conn: AsyncConnection, settled: Sequence[Settled], rng: Random, settings: Settings) -> None:
-    """A text's sender waits its gap from the answer; what was provably not sent has used none of it."""
+    """A text's sender waits its gap from the answer; what was provably not sent has used none of it. A one-off text
+    took no sender, and frees none: it may be a campaign's text that holds it."""
     ids: list[int] = []
     free_at: list[datetime] = []
     for campaign, decision in settled:
-        if campaign.channel is Channel.SMS and decision.frees_sender and not campaign.is_system:
+        if campaign.channel is Channel.SMS and not campaign.is_direct and decision.frees_sender:
             gap_s = 0.0 if decision.was_not_sent else settings.sms_gap_s + rng.uniform(0, settings.sms_jitter_s)
             ids.append(decision.view.did_id)
             free_at.append(decision.now + timedelta(seconds=gap_s))
@@ -242,6 +247,23 @@ def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:
         if is_retry:
             delta.add("retrying", amount)
     return deltas
+
+
+def _used(settled: Sequence[Settled]) -> dict[Use, int]:
+    """By how much these decisions raise what their attempts are billed for. Summed by intent first, of which a batch
+    has a handful."""
+    raised: dict[tuple[int, datetime, Channel, bool], int] = {}
+    for campaign, decision in settled:
+        view, channel = decision.view, campaign.channel
+        before = billed(channel, view.carrier_id, view.segments, view.duration_s)
+        after = billed(channel, decision.carrier_id, view.segments, decision.duration_s)
+        if after != before:
+            kind = (view.account_id, view.intent_at, channel, decision.is_ai)
+            raised[kind] = raised.get(kind, 0) + after - before
+    used: Counter[Use] = Counter()
+    for (account_id, intent_at, channel, is_ai), quantity in raised.items():
+        used[Use(account_id, day_of(intent_at), meter_of(channel, is_ai=is_ai))] += quantity
+    return used
 
 
 async def _events(settled: Sequence[Settled], owners: Mapping[int, Owner]) -> dict[int, list[str]]:

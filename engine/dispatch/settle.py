@@ -258,17 +258,17 @@ async def _load_campaigns(
 
 async def _one_off_plans(
     conn: AsyncConnection, told: Collection[AttemptKey], known_campaigns: Mapping[int, Campaign]
-) -> dict[int, CallPlan]:
-    calls: dict[AttemptKey, CallPlan] = {}
+) -> dict[int, CallPlan | SmsPlan]:
+    plans: dict[AttemptKey, CallPlan | SmsPlan] = {}
     for key in told:
         campaign = known_campaigns.get(key.campaign_id)
-        if campaign is not None and campaign.is_direct and isinstance(campaign.plan, CallPlan):
-            calls[key] = campaign.plan
-    if not calls:
+        if campaign is not None and campaign.is_direct:
+            plans[key] = campaign.plan
+    if not plans:
         return {}
-    parameters = await facts.load_parameters(conn, list(calls))
+    parameters = await facts.load_parameters(conn, list(plans))
     return {
-        key.prospect_id: facts.one_off_plan(plan, parameters.get(key.prospect_id, {})) for key, plan in calls.items()
+        key.prospect_id: facts.one_off_plan(plan, parameters.get(key.prospect_id, {})) for key, plan in plans.items()
     }
 
 
@@ -276,7 +276,7 @@ def _fold(
     view: AttemptView,
     told: Sequence[Report],
     campaign: Campaign,
-    one_off: CallPlan | None,
+    one_off: CallPlan | SmsPlan | None,
     now: datetime,
     now_real_s: float,
     *,

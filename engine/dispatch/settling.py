@@ -21,7 +21,8 @@ from engine.clock import boottime
 from engine.dispatch.batcher import Batcher
 from engine.dispatch.commands import Carriers, execute
 from engine.dispatch.facts import AttemptKey
-from engine.dispatch.intent import Intent, Job, by_queue
+from engine.dispatch.hints import Job, by_queue
+from engine.dispatch.intent import Intent
 from engine.dispatch.settle import Key, SettleContext, SettleResult, reports_of, settle, settle_callbacks
 from engine.dispatch.watch import watch_attempts
 from engine.jobs import Queue
@@ -196,6 +197,8 @@ def view_of(intent: Intent) -> AttemptView:
         check_at=intent.check_at,
         command=None,
         command_no=0,
+        segments=intent.message and intent.message.segments,
+        encoding=intent.message and intent.message.encoding,
     )
 
 

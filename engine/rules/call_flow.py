@@ -39,6 +39,7 @@ def fold(
 ) -> Decision:
     """What the reports make of a call. `now`: engine time; `now_real_s`: epoch seconds; `ref`: the attempt's name."""
     call = Decision(view, now, now_real_s, ref)
+    call.is_ai = plan.is_ai
     if call.is_open:
         call.name("call", plan)
     for report in in_order(reports):

@@ -16,6 +16,8 @@ from engine.rules.fields import ABSENT, Fields, Problems, shown
 from engine.rules.phone import is_e164
 from engine.rules.retry import NO_RETRY, RetryRule
 from engine.rules.schedule import ANY_TIME, Schedule, read_schedule
+from engine.rules.template import Template
+from engine.rules.template import parse as parse_template
 
 Json = Mapping[str, object]
 
@@ -79,6 +81,10 @@ class SmsMode:
     message: str | None = None
     retry: RetryRule = NO_RETRY
     sent: Json | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def template(self) -> Template:
+        return parse_template(self.message or "")
 
     def to_json(self) -> Json | None:
         return self.sent
@@ -162,7 +168,7 @@ def _read_mode(channel: str, value: object, problems: Problems, most_cps: float)
     sent = cast(Json, value) if isinstance(value, Mapping) else None
     if channel == "sms":
         fields = Fields(value, "mode", problems, _SMS)
-        return SmsMode(fields.text("message", 1, MESSAGE_MAX), _read_retry(fields), sent)
+        return SmsMode(_read_message(fields), _read_retry(fields), sent)
     fields = Fields(value, "mode", problems, _VOICE)
     agent = _value(fields, "agent")
     return VoiceMode(
@@ -176,6 +182,16 @@ def _read_mode(channel: str, value: object, problems: Problems, most_cps: float)
         max_duration_s=fields.whole("maxDuration", 10, 14_400, "number of seconds") or 3_600,
         sent=sent,
     )
+
+
+def _read_message(fields: Fields) -> str | None:
+    message = fields.text("message", 1, MESSAGE_MAX)
+    try:
+        parse_template(message or "")
+    except InvalidInput as error:
+        fields.fault("message", str(error.fields["message"]))
+        return None
+    return message
 
 
 def _read_retry(fields: Fields) -> RetryRule:

@@ -66,7 +66,7 @@ class CallPlan(Plan):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsPlan(Plan):
-    pass
+    media_urls: tuple[str, ...] = ()  # of a one-off MMS
 
 
 class AttemptView(NamedTuple):
@@ -95,6 +95,8 @@ class AttemptView(NamedTuple):
     check_at: datetime | None
     command: Mapping[str, Any] | None
     command_no: int
+    segments: int | None = None
+    encoding: str | None = None
 
 
 class Decision:
@@ -111,9 +113,11 @@ class Decision:
         "command_no",
         "duration_s",
         "ended_at",
+        "error_code",
         "events",
         "facts",
         "greeting_ended_at",
+        "is_ai",
         "is_changed",
         "is_command_due",
         "is_released",
@@ -142,6 +146,7 @@ class Decision:
         self.carrier_id = view.carrier_id
         self.outcome: Outcome | None = None if view.outcome is None else Outcome(view.outcome)
         self.reason = view.reason
+        self.error_code: str | None = None  # the carrier's, when these reports end a text in failure
         self.answered_at = view.answered_at
         self.greeting_ended_at = view.greeting_ended_at
         self.ended_at = view.ended_at
@@ -158,6 +163,7 @@ class Decision:
         self.release_at = now
         self.suppresses = False
         self.pause_reason = ""
+        self.is_ai = False  # a call of an AI agent: billed as such
         self.is_changed = False
         self.is_command_due = False  # `command` is to be carried out after the commit
 

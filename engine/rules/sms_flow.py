@@ -37,6 +37,9 @@ def fold(
     message = Decision(view, now, now_real_s, ref)
     if message.is_open:
         message.name("msg", plan)
+        message.facts |= {"segments": view.segments, "encoding": view.encoding}
+        if plan.media_urls:
+            message.facts["mediaUrls"] = list(plan.media_urls)
     for report in in_order(reports):
         _take(message, report, plan)
     return message
@@ -101,7 +104,8 @@ def _end(message: Decision, outcome: Outcome, reason: str | None, code: str, ret
     if outcome is Outcome.DELIVERED:
         message.emit("sms.delivered", "delivered", outcome=LABELS[outcome], carrierId=message.carrier_id)
         return
-    details: dict[str, object] = {"outcome": LABELS[outcome], "reason": reason, "errorCode": code or None}
+    message.error_code = code or None
+    details: dict[str, object] = {"outcome": LABELS[outcome], "reason": reason, "errorCode": message.error_code}
     if message.next_attempt_at is not None:
         details["nextAttemptAt"] = message.next_attempt_at
     message.emit("sms.failed", LABELS[outcome], **details, carrierId=message.carrier_id)

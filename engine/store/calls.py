@@ -1,28 +1,18 @@
-"""One-off calls: prospects of the account's hidden direct campaign, so they take the same fenced path as all others."""
+"""One-off calls: what was asked for, and what became of it."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import InvalidInput
-from engine.ids import encode, new_id
+from engine.ids import encode
 from engine.rules.attempt import AttemptState
 from engine.rules.prospect import Outcome, ProspectState
-from engine.store import campaigns, dids, prospects
+from engine.store import campaigns, dids, one_off
 
-_INSERT = text("""
-    insert into prospects (campaign_id, account_id, phone, one_off, data)
-    values (:campaign_id, :account_id, :phone, :one_off, cast(:data as jsonb))
-    on conflict (campaign_id, phone, one_off) do nothing returning id
-""")
-_FIND = text("""
-    select id from prospects where campaign_id = :campaign_id and phone = :phone and one_off = :one_off
-""")
 _GET = text("""
     select p.id, p.phone, p.state, p.outcome, coalesce(p.reason, a.reason) as reason, p.data, a.from_number,
            a.state as attempt_state, a.amd, a.intent_at, a.answered_at, a.ended_at, a.duration_s
@@ -67,8 +57,7 @@ async def create_call(
 ) -> int:
     """Queues one call, due at once, and returns its id (`ids.encode("call", id)` for clients).
 
-    `request_name` names the request that asks for it, when its client did (Idempotency-Key): however often it comes
-    and whatever died in between, one name and number is one call.
+    `request_name` makes it one call however often its request comes (`one_off.add`).
 
     `from` is kept beside the parameters, under that name. Raises InvalidInput when it is no active voice number of the
     account.
@@ -76,20 +65,8 @@ async def create_call(
     async with engine.begin() as conn:
         await _check_sender(conn, account_id, from_number)
         campaign = await campaigns.direct(conn, account_id, "voice", is_live, carrier, now)
-        data = orjson.dumps({**parameters, "from": from_number}).decode()
-        one_off = _number_of(request_name) if request_name else new_id()
-        params = {"campaign_id": campaign.id, "account_id": account_id, "phone": to, "one_off": one_off, "data": data}
-        call_id: int | None = (await conn.execute(_INSERT, params)).scalar_one_or_none()
-        if call_id is None:
-            found: int = (await conn.execute(_FIND, params)).scalar_one()
-            return found
-        await prospects.count_added(conn, campaign.id, 1)
-    return call_id
-
-
-def _number_of(request_name: str) -> int:
-    digest = hashlib.blake2b(request_name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+        data = {**parameters, "from": from_number}
+        return await one_off.add(conn, campaign, to, data, now, request_name)
 
 
 async def get_call(conn: AsyncConnection, account_id: int, call_id: int) -> Call | None:

@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.clock import boottime
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable
 from engine.ids import encode, new_id
+from engine.rules import content
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import Action, CampaignStatus, after, allowed_actions, sources
-from engine.rules.campaign_config import missing_at_start, parse_mode
+from engine.rules.campaign_config import SmsMode, missing_at_start, parse_mode
 from engine.rules.prospect import ProspectState
 from engine.store import accounts, audit, counts, locks, outbox
 
@@ -198,6 +199,7 @@ async def transition(
     """Starts, pauses, resumes or cancels. After a pause or cancel returned, no create of the campaign begins (P3).
 
     Raises NotFound; Conflict naming the state and what is allowed in it; InvalidInput naming what a start lacks;
+    ContentRejected for a text that the content scan blocks;
     Unavailable while a large import holds the campaign.
     """
     async with locked(engine, campaign_id) as conn:
@@ -327,8 +329,12 @@ async def _move(
 async def _check_start(conn: AsyncConnection, campaign: Campaign) -> None:
     account = await accounts.get(conn, campaign.account_id)
     has_agent = account is not None and account.agent is not None
-    if missing := missing_at_start(parse_mode(campaign.channel, campaign.mode), has_agent):
+    mode = parse_mode(campaign.channel, campaign.mode)
+    if missing := missing_at_start(mode, has_agent):
         raise InvalidInput("the campaign cannot start: " + "; ".join(f"{k} {v}" for k, v in missing.items()), missing)
+    if isinstance(mode, SmsMode):
+        policy = content.policy_of(account.settings.get("content") if account else None, is_live=campaign.is_live)
+        content.raise_if_blocked(content.scan(mode.template.sample(), policy), "mode.message")
 
 
 def _insert_params(account_id: int, new: NewCampaign, now: datetime) -> dict[str, object]:

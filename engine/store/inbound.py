@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.clock import iso
 from engine.ids import id_at, new_id
 from engine.rules.attempt import AttemptState
 from engine.rules.prospect import ProspectState
@@ -49,8 +50,8 @@ _CANCEL = text(f"""
     returning p.campaign_id, p.id, p.attempt
 """)
 _QUEUE_REPLY = text("""
-    insert into prospects (campaign_id, id, account_id, phone, one_off, data)
-    values (:campaign_id, :id, :account_id, :phone, :one_off, cast(:data as jsonb))
+    insert into prospects (campaign_id, id, account_id, phone, one_off, data, next_attempt_at)
+    values (:campaign_id, :id, :account_id, :phone, :one_off, cast(:data as jsonb), :now)
     on conflict (campaign_id, phone, one_off) do nothing
 """)
 _ANSWERED_SINCE = text("""
@@ -164,16 +165,18 @@ async def cancel(conn: AsyncConnection, open_ones: Collection[Contact]) -> list[
 
 
 async def queue_reply(
-    conn: AsyncConnection, campaign_id: int, number: Number, phone: str, message_id: int, text: str
+    conn: AsyncConnection, campaign_id: int, number: Number, phone: str, message_id: int, text: str, now: datetime
 ) -> bool:
-    """Queues the answer to one incoming message in the account's system campaign, once; the caller counts it."""
+    """Queues the answer to one incoming message in the account's system campaign, once; the caller counts it. It is due
+    now, where a woken coordinator looks (`coordinator.shard.Walk.begin_again`)."""
     params = {
         "campaign_id": campaign_id,
         "id": new_id(),
         "account_id": number.account_id,
         "phone": phone,
         "one_off": message_id,
-        "data": orjson.dumps({"from": number.number, "message": text}).decode(),
+        "data": orjson.dumps({"from": number.number, "message": text, "at": iso(now)}).decode(),
+        "now": now,
     }
     return bool((await conn.execute(_QUEUE_REPLY, params)).rowcount)
 

@@ -187,6 +187,8 @@ prospects = Table(
     Column("data", JSONB),  # further columns of an import; the parameters of a one-off call
     UniqueConstraint("campaign_id", "phone", "one_off", name="prospects_phone"),
     Index("prospects_due", "campaign_id", "next_attempt_at", "id"),
+    # One-off messages are listed by their sender; the rows of campaigns are not in it.
+    Index("prospects_sender", "campaign_id", text("(data ->> 'from')"), "id", postgresql_where=text("one_off <> 0")),
     postgresql_partition_by="HASH (campaign_id)",
 )
 
@@ -213,7 +215,9 @@ attempts = Table(
     _at("greeting_ended_at"),
     _at("ended_at"),
     Column("duration_s", Integer),
-    Column("segments", SmallInteger),  # parts of an SMS, known at its intent
+    Column("segments", SmallInteger),  # parts of an SMS, known at its intent; 1 for an MMS
+    Column("encoding", Text),  # of an SMS: GSM-7 or UCS-2
+    Column("error_code", Text),  # the carrier's, of a text that failed
     Column("rules_version", Text, nullable=False),  # of the contact rules that allowed it
     _at("check_at"),  # real: when the watch looks at it next; null once it is over
     Column("command", JSONB),  # the command that the carrier has yet to carry out; a document carrier's plan
@@ -301,6 +305,15 @@ inbound_messages = Table(
     Column("media_tries", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("carrier", "carrier_id", name="inbound_messages_once"),
     Index("inbound_messages_account", "account_id", "id"),
+    Index("inbound_messages_from", "account_id", "from_number", "id"),
+    Index("inbound_messages_to", "account_id", "to_number", "id"),
+    Index(
+        "inbound_messages_campaign",
+        "account_id",
+        "campaign_id",
+        "id",
+        postgresql_where=text("campaign_id is not null"),
+    ),
     Index("inbound_messages_media", "media_due_at", postgresql_where=text("media_due_at is not null")),
 )
 
@@ -393,6 +406,16 @@ usage_counts = Table(
     Column("day", Date, primary_key=True),  # engine time, UTC
     Column("meter", Text, primary_key=True),
     Column("writer", Integer, primary_key=True, autoincrement=False),
+    Column("quantity", BigInteger, nullable=False),
+)
+
+# What `billing.usage` has told of each day, so that its quantities add up to the day's total whoever tells them.
+usage_told = Table(
+    "usage_told",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", Date, primary_key=True),
+    Column("meter", Text, primary_key=True),
     Column("quantity", BigInteger, nullable=False),
 )
 

@@ -59,6 +59,22 @@ async def test_an_accepted_create_has_the_carriers_id_and_is_logged_before_the_a
         assert before <= line["at"] <= time.time()
 
 
+async def test_a_message_and_its_media_arrive_as_they_were_sent(stage: Stage) -> None:
+    urls = ("https://example.com/a.jpg?x=1&y=2", "https://example.com/b.png")
+    for media_urls in ((), urls):
+        message = replace(stage.message(), media_urls=media_urls)
+        assert (await stage.create(message)).outcome is Outcome.ACCEPTED
+        line = stage.log("create")[-1]
+        assert (line["text"], line["media"]) == ("Grüße & hello", list(media_urls))
+    assert await stage.create(stage.call("00"))
+    assert "text" not in stage.log("create")[-1]
+
+
+def test_every_carrier_says_what_a_message_may_hold(stage: Stage) -> None:
+    assert stage.carrier.caps.most_segments >= 1
+    assert 0 <= stage.carrier.caps.most_media <= 10
+
+
 async def test_an_invalid_number_is_rejected_for_good(stage: Stage) -> None:
     for request in (*(r for _, r in both(stage, "05")), stage.call(to="+1")):
         receipt = await stage.create(request)

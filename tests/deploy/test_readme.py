@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from api_min.cli.main import COMMANDS
 from api_min.ownership_schemas import LineIn, TeamIn, UserIn
 from api_min.schemas import CallIn, DidIn, KeyIn, PhonesIn
+from api_min.sms_schemas import MessageIn, PreviewIn
 from api_min.webhook_schemas import WebhookIn
 from engine.rules.campaign_config import parse_campaign
 from engine.settings import Settings
@@ -28,6 +29,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "users": UserIn,
     "lines": LineIn,
     "webhooks": WebhookIn,
+    "sms": MessageIn,
+    "preview": PreviewIn,
 }
 
 

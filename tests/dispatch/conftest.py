@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.dispatch.intent import Hint
+from engine.dispatch.hints import Hint
 from engine.rules.stats import Delta
 from engine.store import counts
 
@@ -76,7 +76,12 @@ class World:
     async def hints(self, campaign_id: int, did_id: int, number: str = "+12135550100") -> list[Hint]:
         query = "select id, attempt, phone from prospects where campaign_id = :campaign order by id"
         rows: list[tuple[Any, ...]] = await self.execute(query, campaign=campaign_id)
-        return [Hint(self.account_id, campaign_id, row[0], row[1], row[2], did_id, number) for row in rows]
+        kind = "select is_direct and channel = 'sms' from campaigns where id = :campaign"
+        ((is_one_off_text,),) = await self.execute(kind, campaign=campaign_id)
+        return [
+            Hint(self.account_id, campaign_id, row[0], row[1], row[2], did_id, number, bool(is_one_off_text))
+            for row in rows
+        ]
 
     async def counts(self, campaign_id: int) -> dict[str, int]:
         async with self.db.connect() as conn:

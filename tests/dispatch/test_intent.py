@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from engine.clock import Clock, starting_at
-from engine.dispatch.intent import Hint, IntentBatch, IntentContext, Job, Refusal, commit_intents, take_batch
+from engine.dispatch.hints import Hint, Job, take_batch
+from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
 from engine.rules.telephony import Channel
 from engine.store import locks
 from tests.dispatch.conftest import World

@@ -13,7 +13,7 @@ from engine.carriers import fence
 from engine.carriers.instant import Instant
 from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, Ticket
 from engine.clock import Clock, boottime
-from engine.dispatch.intent import Job
+from engine.dispatch.hints import Job
 from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling

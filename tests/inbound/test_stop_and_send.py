@@ -67,7 +67,7 @@ class Meeting:
         async with self.world.db.begin() as conn:
             await prospects.count_added(conn, home.id, 1)
         self.campaigns.append(home.id)
-        return Hint(account_id, home.id, int(str(prospect_id)), 1, self.phone, self.dids[ONE_OFF], ONE_OFF)
+        return Hint(account_id, home.id, int(str(prospect_id)), 1, self.phone, self.dids[ONE_OFF], ONE_OFF, True)
 
     async def _commit(self, hints: list[Hint], channel: Channel) -> IntentBatch:
         intents = IntentContext(channel=channel, clock=self.clock, ticket_s=2.0, answer_s=7.0, writer=len(self.phone))

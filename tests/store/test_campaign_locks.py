@@ -17,6 +17,7 @@ from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.stats import Delta
 from engine.store import campaigns, counts, imports, locks, prospects
 from engine.store.campaigns import Campaign
+from tests.conftest import LEGAL_HOUR
 from tests.store.conftest import DEADLINE_S, holding, someone_waits, until
 
 Act = Callable[..., Coroutine[None, None, Campaign]]
@@ -173,7 +174,7 @@ async def test_an_import_that_ends_after_the_start_adds_nobody(
         await go_on.wait()
         yield b"4155550101\n"
 
-    importing = asyncio.create_task(imports.run_import(db, campaign, slowly()))
+    importing = asyncio.create_task(imports.run_import(db, campaign, LEGAL_HOUR, slowly()))
     await half.wait()
     await act("start")
     assert await campaigns.complete_if_done(db, campaign.id, clock.now())

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.errors import Conflict, InvalidInput
 from engine.store import counts, imports, prospects
 from engine.store.campaigns import Campaign
+from tests.conftest import LEGAL_HOUR
 
 Act = Callable[..., Awaitable[Campaign]]
 
@@ -29,7 +30,9 @@ async def _count(db: AsyncEngine) -> int:
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_a_file_as_a_crm_writes_it(db: AsyncEngine, campaign: Campaign, size: int) -> None:
-    report = await imports.run_import(db, campaign, _chunks(*(CRM[n : n + size] for n in range(0, len(CRM), size))))
+    report = await imports.run_import(
+        db, campaign, LEGAL_HOUR, _chunks(*(CRM[n : n + size] for n in range(0, len(CRM), size)))
+    )
     assert (report.added, report.duplicates, report.invalid) == (3, 1, 1)
     assert [(row.line, row.text) for row in report.errors] == [(5, "12")]
     async with db.connect() as conn:
@@ -45,15 +48,15 @@ async def test_a_file_as_a_crm_writes_it(db: AsyncEngine, campaign: Campaign, si
 
 async def test_a_second_import_adds_only_what_is_new(db: AsyncEngine, campaign: Campaign) -> None:
     await prospects.add(db, campaign, ["+14155550101"])
-    first = await imports.run_import(db, campaign, _chunks(CRM))
-    second = await imports.run_import(db, campaign, _chunks(CRM))
+    first = await imports.run_import(db, campaign, LEGAL_HOUR, _chunks(CRM))
+    second = await imports.run_import(db, campaign, LEGAL_HOUR, _chunks(CRM))
     assert (first.added, first.duplicates) == (2, 2)
     assert (second.added, second.duplicates, second.invalid) == (0, 4, 1)
     assert await _count(db) == 3
 
 
 async def test_one_column_without_a_header_and_another_region(db: AsyncEngine, campaign: Campaign) -> None:
-    report = await imports.run_import(db, campaign, _chunks(b"020 7946 0018\n"), "GB")
+    report = await imports.run_import(db, campaign, LEGAL_HOUR, _chunks(b"020 7946 0018\n"), "GB")
     assert report.added == 1
     async with db.connect() as conn:
         (found,) = await prospects.page(conn, campaign)
@@ -61,14 +64,16 @@ async def test_one_column_without_a_header_and_another_region(db: AsyncEngine, c
 
 
 async def test_an_empty_file(db: AsyncEngine, campaign: Campaign) -> None:
-    report = await imports.run_import(db, campaign, _chunks())
+    report = await imports.run_import(db, campaign, LEGAL_HOUR, _chunks())
     assert (report.added, report.duplicates, report.invalid) == (0, 0, 0)
 
 
 async def test_characters_that_jsonb_and_copy_dislike(db: AsyncEngine, campaign: Campaign) -> None:
     cells = rb"\u0000 and \n and \N and \\."
     nul = b"4155550101,a \x00\n"  # jsonb has no such character
-    report = await imports.run_import(db, campaign, _chunks(b"phone,note\n4155550100," + cells + b"\n" + nul))
+    report = await imports.run_import(
+        db, campaign, LEGAL_HOUR, _chunks(b"phone,note\n4155550100," + cells + b"\n" + nul)
+    )
     assert (report.added, report.invalid) == (1, 1)
     async with db.connect() as conn:
         (found,) = await prospects.page(conn, campaign)
@@ -76,14 +81,14 @@ async def test_characters_that_jsonb_and_copy_dislike(db: AsyncEngine, campaign:
 
 
 async def test_thousands_of_faults_are_counted_and_the_first_kept(db: AsyncEngine, campaign: Campaign) -> None:
-    report = await imports.run_import(db, campaign, _chunks(b"phone\n" + b"12\n" * 1500 + b"4155550100\n"))
+    report = await imports.run_import(db, campaign, LEGAL_HOUR, _chunks(b"phone\n" + b"12\n" * 1500 + b"4155550100\n"))
     assert (report.added, report.invalid, len(report.errors)) == (1, 1500, imports.MOST_ERRORS)
     assert report.errors[-1].line == 1001
 
 
 async def test_many_pieces_and_ids_in_file_order(db: AsyncEngine, campaign: Campaign) -> None:
     lines = [b"415555%04d,%s\n" % (n * 7919 % 10_000, b"x" * 200) for n in range(10_000)]
-    report = await imports.run_import(db, campaign, _chunks(b"phone,pad\n", *lines))
+    report = await imports.run_import(db, campaign, LEGAL_HOUR, _chunks(b"phone,pad\n", *lines))
     assert report.added == 10_000
     async with db.connect() as conn:
         found = [each.phone for each in await prospects.page(conn, campaign)]
@@ -95,8 +100,8 @@ async def test_a_file_that_is_no_list_adds_nothing_and_leaves_the_connection_usa
 ) -> None:
     for _ in range(12):  # more than the pool has
         with pytest.raises(InvalidInput):
-            await imports.run_import(db, campaign, _chunks(b"a,b\n1,2\n"))
-    assert (await imports.run_import(db, campaign, _chunks(CRM))).added == 3
+            await imports.run_import(db, campaign, LEGAL_HOUR, _chunks(b"a,b\n1,2\n"))
+    assert (await imports.run_import(db, campaign, LEGAL_HOUR, _chunks(CRM))).added == 3
 
 
 async def test_a_client_that_breaks_off_adds_nothing(db: AsyncEngine, campaign: Campaign) -> None:
@@ -105,7 +110,7 @@ async def test_a_client_that_breaks_off_adds_nothing(db: AsyncEngine, campaign: 
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        await imports.run_import(db, campaign, broken())
+        await imports.run_import(db, campaign, LEGAL_HOUR, broken())
     assert await _count(db) == 0
 
 
@@ -117,7 +122,7 @@ async def test_a_cancelled_import_adds_nothing(db: AsyncEngine, campaign: Campai
         half.set()
         await asyncio.Event().wait()
 
-    importing = asyncio.create_task(imports.run_import(db, campaign, endless()))
+    importing = asyncio.create_task(imports.run_import(db, campaign, LEGAL_HOUR, endless()))
     await half.wait()
     importing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -139,7 +144,7 @@ async def test_no_transaction_is_open_while_the_client_is_slow(db: AsyncEngine, 
             idle.extend(rows.scalars())
         yield b"4155550101\n"
 
-    await imports.run_import(db, campaign, slow())
+    await imports.run_import(db, campaign, LEGAL_HOUR, slow())
     assert set(idle) == {"idle"}
 
 
@@ -154,5 +159,5 @@ async def test_a_dialing_campaign_refuses_before_the_body_is_read(
 
     await act("start")
     with pytest.raises(Conflict, match="dialing"):
-        await imports.run_import(db, campaign, unread())
+        await imports.run_import(db, campaign, LEGAL_HOUR, unread())
     assert not read

@@ -6,7 +6,7 @@ import dramatiq
 from dramatiq.middleware import CurrentMessage
 
 from engine.dispatch.facts import AttemptKey
-from engine.dispatch.intent import Hint, Job
+from engine.dispatch.hints import Hint, Job
 from engine.jobs import Actor, Queue
 from engine.rules.telephony import Channel
 from workers.broker import CarillonBroker

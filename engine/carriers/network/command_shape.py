@@ -103,7 +103,9 @@ class CommandShape:
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         body = await _json(request)
-        return await self._create(request, Order(Channel.SMS, **_common(body), text=str(body.get("text", ""))))
+        media_urls = tuple(map(str, body.get("media_urls", ())))
+        order = Order(Channel.SMS, **_common(body), text=str(body.get("text", "")), media_urls=media_urls)
+        return await self._create(request, order)
 
     async def look_up(self, request: web.Request) -> web.StreamResponse:
         account = self._authenticate(request)

@@ -116,7 +116,9 @@ class DocumentShape:
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         form = await _form(request)
-        return await self._create(request, Order(Channel.SMS, **_common(form), text=form.get("Body", "")))
+        media_urls = tuple(map(str, (await request.post()).getall("MediaUrl", ())))
+        order = Order(Channel.SMS, **_common(form), text=form.get("Body", ""), media_urls=media_urls)
+        return await self._create(request, order)
 
     async def look_up(self, request: web.Request) -> web.StreamResponse:
         account = self._authenticate(request)

@@ -143,6 +143,7 @@ class Exchange:
             carrier_id=carrier_id,
             reason=reason,
             lag_s=round(self._pulse.lag_s(), 3),
+            **_content(order),
         )
 
     def _turn_away(self, fault: str, request: web.Request) -> Refusal:
@@ -214,6 +215,13 @@ class Exchange:
             names = [type(verb).__name__ for verb in verbs]
             self.journal.write("document", ref=line.order.ref, carrier_id=line.id, event=report.kind, verbs=names)
             line.perform(verbs, hang_up_after=True)
+
+
+def _content(order: Order) -> dict[str, object]:
+    """What a message says. A call's log line has none of it."""
+    if order.channel is not Channel.SMS:
+        return {}
+    return {"text": order.text, "media": list(order.media_urls)}
 
 
 class ConnectionDropped(web.HTTPException):

@@ -21,6 +21,7 @@ class Order:
     amd: bool = False
     ring_timeout_s: float = 30
     max_duration_s: float = 14_400
+    media_urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,9 @@ CREATE UNIQUE INDEX campaigns_one_hidden ON campaigns (account_id, channel, is_l
 DROP INDEX campaigns_one_direct;
 
 ALTER TABLE attempts ADD COLUMN segments SMALLINT;
+ALTER TABLE attempts ADD COLUMN encoding TEXT;
+ALTER TABLE attempts ADD COLUMN error_code TEXT;
+CREATE INDEX prospects_sender ON prospects (campaign_id, (data ->> 'from'), id) WHERE one_off <> 0;
 
 CREATE TABLE inbound_messages (
     id BIGINT NOT NULL,
@@ -74,6 +77,10 @@ CREATE TABLE inbound_messages (
     CONSTRAINT inbound_messages_once UNIQUE (carrier, carrier_id)
 );
 CREATE INDEX inbound_messages_account ON inbound_messages (account_id, id);
+CREATE INDEX inbound_messages_from ON inbound_messages (account_id, from_number, id);
+CREATE INDEX inbound_messages_to ON inbound_messages (account_id, to_number, id);
+CREATE INDEX inbound_messages_campaign ON inbound_messages (account_id, campaign_id, id)
+    WHERE campaign_id is not null;
 CREATE INDEX inbound_messages_media ON inbound_messages (media_due_at) WHERE media_due_at is not null;
 
 CREATE TABLE inbound_media (
@@ -154,6 +161,14 @@ CREATE TABLE usage_counts (
     writer INTEGER NOT NULL,
     quantity BIGINT NOT NULL,
     PRIMARY KEY (account_id, day, meter, writer)
+);
+
+CREATE TABLE usage_told (
+    account_id BIGINT NOT NULL,
+    day DATE NOT NULL,
+    meter TEXT NOT NULL,
+    quantity BIGINT NOT NULL,
+    PRIMARY KEY (account_id, day, meter)
 );
 
 CREATE TABLE event_drops (

@@ -1,0 +1,61 @@
+"""One-off contacts: prospects of the account's hidden direct campaign, so they take the same fenced path as all others.
+
+Their ids come from `ids.new_id`: in the order of time, and in one order with what comes in.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ids import new_id
+from engine.store import prospects
+from engine.store.campaigns import Campaign
+
+_INSERT = text("""
+    insert into prospects (id, campaign_id, account_id, phone, one_off, data, next_attempt_at)
+    values (:id, :campaign_id, :account_id, :phone, :one_off, cast(:data as jsonb), :now)
+    on conflict (campaign_id, phone, one_off) do nothing returning id
+""")
+_FIND = text("""
+    select id from prospects where campaign_id = :campaign_id and phone = :phone and one_off = :one_off
+""")
+
+
+async def add(
+    conn: AsyncConnection,
+    campaign: Campaign,
+    phone: str,
+    data: Mapping[str, object],
+    now: datetime,
+    request_name: str = "",
+) -> int:
+    """Queues one contact in a direct campaign, due at once, and returns its prospect's id.
+
+    `data["from"]` is the number that it must come from. `request_name` names the request that asks for it, when its
+    client did (Idempotency-Key): however often it comes and whatever died in between, one name and phone is one
+    contact.
+    """
+    new = new_id()
+    params = {
+        "id": new,
+        "campaign_id": campaign.id,
+        "account_id": campaign.account_id,
+        "phone": phone,
+        "one_off": _number_of(request_name) if request_name else new,
+        "data": orjson.dumps(data).decode(),
+        "now": now,
+    }
+    if (await conn.execute(_INSERT, params)).scalar_one_or_none() is None:
+        found: int = (await conn.execute(_FIND, params)).scalar_one()
+        return found
+    await prospects.count_added(conn, campaign.id, 1)
+    return new
+
+
+def _number_of(request_name: str) -> int:
+    digest = hashlib.blake2b(request_name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
