@@ -91,5 +91,6 @@ def _event(hint: Hint, reason: str, now: datetime) -> Event:
         return Event("campaign.prospect.dnc", now, facts, unique_id=prospect_id)
     public_id = encode("msg", hint.prospect_id)
     owner = {} if hint.is_one_off_text else {"campaignId": campaign_id, "prospectId": prospect_id}
-    facts = {"id": public_id, **owner, "from": hint.from_number, "to": hint.phone, "status": reason, "reason": reason}
+    status = reason if reason == SUPPRESSED else "failed"
+    facts = {"id": public_id, **owner, "from": hint.from_number, "to": hint.phone, "status": status, "reason": reason}
     return Event("sms.failed", now, facts, unique_id=public_id)

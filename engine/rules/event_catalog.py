@@ -188,7 +188,7 @@ _CAMPAIGN_EVENTS = (
             "phone": "+14155550123",
             "reason": "suppressed",
         },
-        "engine.dispatch.intent",
+        "engine.dispatch.held",
     ),
     _E(
         "campaign.stats.updated",
@@ -219,7 +219,7 @@ _OTHER_EVENTS = (
         "Usage was counted",
         p.BillingUsage,
         {"meter": "sms.send", "quantity": 12, "day": "2026-03-11", "total": 340},
-        "engine.coordinator.usage",
+        "engine.store.usage",
     ),
     _E("webhook.delivered", "A delivery was accepted", p.WebhookDelivery, _DELIVERY | {"responseCode": 200}, _WEBHOOKS),
     _E(

@@ -39,6 +39,12 @@ def _words(kind: str, settings: Mapping[str, object], name: str, number: str) ->
     template = own.get(kind) if isinstance(own, Mapping) else None
     if not isinstance(template, str) or not template.strip() or len(template) > LONGEST:
         template = _DEFAULTS[kind]
-    brand = settings.get("brand")
-    brand = brand if isinstance(brand, str) and brand.strip() else name
-    return template.replace("{number}", number).replace("{brand}", brand)
+    return template.replace("{number}", number).replace("{brand}", _brand(settings) or name)
+
+
+def _brand(settings: Mapping[str, object]) -> str:
+    """The first of the account's brands, which its texts are scanned for too (`rules.content`)."""
+    content = settings.get("content")
+    brands = content.get("brands") if isinstance(content, Mapping) else None
+    first = brands[0] if isinstance(brands, list) and brands else ""
+    return first if isinstance(first, str) else ""

@@ -36,6 +36,7 @@ _STATUS = {Verdict.DELIVERED: "delivered", Verdict.RETRY: "pending", Verdict.FAI
 _MOST_ERROR_CHARS = 300
 
 DELIVERY_FACTS = "id, webhook_id, account_id, seq, event_type, status, attempts, response_code, error"
+_TOLD = {"delivered": "webhook.delivered", "failed": "webhook.failed"}
 _FACTS = ", ".join(f"d.{name}" for name in DELIVERY_FACTS.split(", "))
 
 # Endpoints before deliveries, as the API locks them.
@@ -148,7 +149,7 @@ def _event(row: Row[Any] | Delivery, now: datetime) -> Event:
     }
     if row.status == "failed":
         payload["error"] = row.error
-    return Event(f"webhook.{row.status}", now, payload)
+    return Event(_TOLD[row.status], now, payload)
 
 
 def _columns(batch: Sequence[Result]) -> dict[str, str]:

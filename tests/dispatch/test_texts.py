@@ -217,7 +217,7 @@ async def test_what_data_makes_of_a_text_is_judged_too(world: World, clock: Cloc
     assert [reason for _, reason in batch.refused] == [Refusal.CONTENT_REJECTED]
     assert len(batch.granted) == 1
     (told,) = await payloads(world, "sms.failed")
-    assert (told["status"], told["to"]) == ("content_rejected", "+12125550101")
+    assert (told["status"], told["reason"], told["to"]) == ("failed", "content_rejected", "+12125550101")
     assert await world.counts(campaign) == {"total": 2, "sending": 1, "cancelled": 1}
     await world.execute(
         'update accounts set settings = \'{"content": {"rules": {"link.shortener": "allow"}}}\''.replace(":", r"\:")

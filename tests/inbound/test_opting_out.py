@@ -152,13 +152,13 @@ async def test_a_number_that_cannot_text_confirms_nothing_and_suppresses_all_the
 
 async def test_the_words_are_the_accounts(world: World, write: Write) -> None:
     await world.execute(
-        """update accounts set settings = '{"brand": "Acme", "replies": {"optOut": "{brand} ({number}): bye."}}'"""
+        """update accounts set settings = '{"content": {"brands": ["Acme"]}, "replies": {"optOut": "{brand} ({number}): bye."}}'"""
     )
     await write("STOP")
     await write("START")
     assert [each["message"] for each in await replies(world)] == [
         f"Acme ({OURS}): bye.",
-        reply(Meaning.OPT_IN, {"brand": "Acme"}, "test", OURS),
+        reply(Meaning.OPT_IN, {"content": {"brands": ["Acme"]}}, "test", OURS),
     ]
 
 
@@ -167,7 +167,7 @@ def test_words_that_cannot_be_sent_are_replaced_by_ours(own: object) -> None:
     ours = reply(Meaning.HELP, {}, "Acme", OURS)
     assert ours.startswith("Acme: ")
     assert "{" not in ours
-    assert reply(Meaning.HELP, {"replies": own, "brand": ""}, "Acme", OURS) == ours
+    assert reply(Meaning.HELP, {"replies": own, "content": {"brands": [""]}}, "Acme", OURS) == ours
 
 
 @pytest.mark.parametrize("meaning", [Meaning.OPT_OUT, Meaning.OPT_IN, Meaning.HELP])
