@@ -152,7 +152,8 @@ async def test_a_number_that_cannot_text_confirms_nothing_and_suppresses_all_the
 
 async def test_the_words_are_the_accounts(world: World, write: Write) -> None:
     await world.execute(
-        """update accounts set settings = '{"content": {"brands": ["Acme"]}, "replies": {"optOut": "{brand} ({number}): bye."}}'"""
+        """update accounts set settings =
+               '{"content": {"brands": ["Acme"]}, "replies": {"optOut": "{brand} ({number}): bye."}}'"""
     )
     await write("STOP")
     await write("START")
