@@ -5,6 +5,7 @@ nothing else: its recovery script lists keys) carry no prefix because every plat
 """
 
 from functools import cached_property
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
     queue_depth_s: float = 3.0
     hint_lease_s: float = 15.0  # an enqueued prospect still queued after this is enqueued again
     did_calls_per_minute: int = 60  # engine minutes; a DID may carry its own
+    did_caps: Literal["live", "all"] = "live"  # whose calls count against the hourly and daily caps of numbers
+    did_policy: str = ""  # JSON that changes `rules.did_policy`'s table
+    reputation_provider: str = "simulated"  # empty: none is asked
     sms_gap_s: int = 900
     sms_jitter_s: int = 120
     sms_per_second: float = 20.0  # one-off texts of one number; campaigns keep the gap instead
@@ -82,6 +86,7 @@ class Settings(BaseSettings):
     webhook_keep_days: int = 7  # of finished deliveries, in the log
 
     # the API
+    operation_wait_s: float = 10.0  # for what a worker does at a carrier; then 202
     key_rate_limit: int = 6000  # requests a minute for a key that says nothing else
     max_body_bytes: int = 2_000_000
 

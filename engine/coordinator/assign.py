@@ -41,7 +41,7 @@ class Assigner:
 
     def __init__(self, tokens: Tokens, senders: Senders) -> None:
         self._tokens, self._senders = tokens, senders
-        self._choosers: dict[tuple[int, bool, str], _Choose] = {}
+        self._choosers: dict[tuple[int, bool, bool, str], _Choose] = {}
 
     def assign(self, wish: Wish, now: float) -> Assigned:
         """Gives the first prospects that wait their numbers; those without one wait on. Records the hints.
@@ -61,7 +61,7 @@ class Assigner:
         while looks and len(given) < wish.most:
             looks -= 1
             due = walk.waiting.popleft()
-            did = choose(due)
+            did = _blocked_number(wish, due) or choose(due)
             if did is None:
                 kept.append(due)
                 if is_direct:
@@ -71,7 +71,8 @@ class Assigner:
             walk.hints[due.prospect_id] = (due.attempt, now)
             message = (account_id, campaign_id, due.prospect_id, due.attempt, due.phone, did.id, did.number)
             messages.append((*message, True) if is_one_off_text else message)
-            used[did.id] += 1
+            if did.id not in wish.resting:
+                used[did.id] += 1
         if kept:
             walk.ask_at = now + LOOK_S
             walk.waiting.extendleft(reversed(kept))
@@ -82,10 +83,18 @@ class Assigner:
 
     def _chooser(self, wish: Wish) -> _Choose:
         campaign = wish.walk.campaign
-        key = (id(wish.numbers), campaign.is_direct, str(campaign.caller_id_strategy))
+        is_capped = self._senders.is_capped(campaign)
+        key = (id(wish.numbers), campaign.is_direct, is_capped, str(campaign.caller_id_strategy))
         if key not in self._choosers:
             facts = [
-                DidFacts(did.id, did.number, left, self._senders.recent_uses(did.id))
+                DidFacts(
+                    did.id,
+                    did.number,
+                    left,
+                    self._senders.recent_uses(did.id),
+                    1.0 if did.score is None else did.score,
+                    self._senders.used_at(did),
+                )
                 for did in wish.numbers
                 if (left := self._tokens.of(wish.walk, did)) > 0
             ]
@@ -104,7 +113,16 @@ def take_back(assigned: Assigned) -> None:
 
 def _by_strategy(facts: list[DidFacts], strategy: object) -> _Choose:
     pool = Pool(facts, parse_strategy(strategy))
-    return lambda due: pool.take(due.phone)
+    return lambda due: pool.take(due.phone, due.last_did)
+
+
+def _blocked_number(wish: Wish, due: Due) -> DidFacts | None:
+    """The number that last contacted this person, if it rests after a block: the intent then holds the person back.
+
+    To go on from another number is what carriers call evasion. A number that is gone, tired or busy is replaced.
+    """
+    resting = wish.resting.get(due.last_did or 0)
+    return DidFacts(due.last_did, resting.number, 1) if due.last_did and resting and resting.is_blocked else None
 
 
 def _own_number(facts: list[DidFacts]) -> _Choose:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from engine import metrics
-from engine.clock import boottime
+from engine.clock import add, boottime
 from engine.coordinator import pace
 from engine.coordinator.assign import Assigned, Assigner, cut_to_tokens, take_back
 from engine.coordinator.claim import Claim, claim
@@ -20,11 +20,14 @@ from engine.jobs import NAMESPACE, Actor, Queue, enqueue
 from engine.limits.buckets import Buckets
 from engine.rules.events import Event
 from engine.runtime import Runtime
-from engine.store import campaigns
+from engine.store import campaigns, senders
 
 log = structlog.get_logger(__name__)
 
 NO_DIDS = "no_dids"
+# A campaign whose numbers all rest waits for one that is back within a quarter of an hour, as long as a number that
+# has sent a text is busy anyway. For longer it pauses, so that somebody hears of it.
+BACK_SOON_S = 900.0
 IDLE_S = 0.5  # a campaign with nothing due is looked at again after this, or at a wake-up
 
 _ACTORS = {Queue.DIAL: Actor.PLACE_CALL, Queue.SEND: Actor.SEND_MESSAGE}
@@ -97,8 +100,10 @@ class Dispatch:
         numbers = await self._senders.load(self._reader, [walk for walk, _ in shares])
         wishes = []
         for (walk, count), found in zip(shares, numbers, strict=True):
-            if found:
-                wishes.append(Wish(walk, found, min(count, len(walk.waiting))))
+            if found.usable:
+                wishes.append(Wish(walk, found.usable, min(count, len(walk.waiting)), found.resting))
+            elif self._is_one_back_soon(found):
+                walk.ask_at = boottime() + IDLE_S
             else:
                 await self._pause_without_numbers(walk)
         if not wishes:
@@ -125,6 +130,10 @@ class Dispatch:
                 each.wish.walk.backlog += len(each.due)
             self._rooms[queue].add(len(messages))
             metrics.CLAIMED.labels("sms" if queue is Queue.SEND else "voice").inc(len(messages))
+
+    def _is_one_back_soon(self, found: senders.Senders) -> bool:
+        soon = add(self._runtime.clock.now(), BACK_SOON_S)
+        return any(each.until is not None and each.until <= soon for each in found.resting.values())
 
     async def _pause_without_numbers(self, walk: Walk) -> None:
         campaign = walk.campaign

@@ -10,6 +10,7 @@ from engine.clock import boottime
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.duty import AWAY, Duty, Keeper
+from engine.coordinator.health import Census, Health, Rests
 from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
 from engine.coordinator.rescue import Rescue
@@ -48,6 +49,9 @@ class Coordinator:
             Fold(runtime, self.shard),
             Partitions(runtime),
             Purge(runtime),
+            Health(runtime),
+            Rests(runtime),
+            Census(runtime),
         ]
         self._keepers = [Keeper(self.dispatch, nudge), *map(Keeper, duties)]
 

@@ -3,8 +3,8 @@
 One-off texts need no tokens but a share of the queue: see `one_off`.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -15,9 +15,11 @@ from engine.clock import boottime, real_now
 from engine.coordinator.one_off import OneOffPace
 from engine.coordinator.shard import Walk
 from engine.limits.buckets import Bucket, Buckets, sms_hold, voice_bucket
+from engine.rules.did_health import Band, band
 from engine.runtime import Runtime
-from engine.store import dids
-from engine.store.dids import Did
+from engine.store import senders
+from engine.store.campaigns import Campaign
+from engine.store.senders import Resting, Sender
 
 # A number that was added, or left the pool, is noticed within this. SMS numbers change with each message.
 _VOICE_TTL_S = 2.0
@@ -25,6 +27,8 @@ _SMS_TTL_S = 0.25
 # With a scaled clock a bucket must hold what passes between two looks; see `voice_bucket`.
 LOOK_S = 0.2
 _USES_KEPT_S = 60.0
+# Hints on their way are not in the row that counts a number's calls yet: they are counted here for as long.
+_UNDER_WAY_S = 10.0
 
 _Key = tuple[str, int]  # what is sent, DID
 _VOICE, _GAPPED, _ONE_OFF = "voice", "gapped text", "one-off text"
@@ -34,8 +38,9 @@ class Wish(NamedTuple):
     """A campaign with prospects to send, and its numbers."""
 
     walk: Walk
-    numbers: list[Did]
+    numbers: Sequence[Sender]
     most: int  # prospects
+    resting: Mapping[int, Resting] = {}
 
 
 @dataclass(slots=True)
@@ -44,9 +49,11 @@ class Tokens:
 
     buckets: dict[_Key, Bucket] = field(default_factory=dict)
     left: dict[_Key, int] = field(default_factory=dict)
+    rooms: dict[int, int] = field(default_factory=dict)  # of capped calls, by number
 
-    def of(self, walk: Walk, did: Did) -> int:
-        return self.left.get((_kind(walk), did.id), 0)
+    def of(self, walk: Walk, did: Sender) -> int:
+        left = self.left.get((_kind(walk), did.id), 0)
+        return left if walk.is_sms else min(left, self.rooms.get(did.id, left))
 
     def spend(self, walk: Walk, did_id: int, count: int) -> None:
         self.left[_kind(walk), did_id] -= count
@@ -56,23 +63,36 @@ class Senders:
     def __init__(self, runtime: Runtime, buckets: Buckets) -> None:
         self._runtime = runtime
         self._buckets = buckets
-        self._known: dict[tuple[object, ...], tuple[float, list[Did]]] = {}
+        self._known: dict[tuple[object, ...], tuple[float, senders.Senders]] = {}
         self._uses: Counter[int] = Counter()
         self._uses_since = 0.0
         self._one_off = OneOffPace(runtime.settings.sms_per_second)
+        self._used_at: dict[int, float] = {}  # engine time, epoch seconds
+        self._under_way: dict[int, deque[tuple[float, int]]] = {}
 
     def used(self, did_id: int, count: int) -> None:
         self._uses[did_id] += count
+        self._used_at[did_id] = self._runtime.clock.now().timestamp()
+        self._under_way.setdefault(did_id, deque()).append((boottime(), count))
+
+    def used_at(self, did: Sender) -> float:
+        """When it was last used: by us, or by what is known of its calls and texts."""
+        return max(did.used_epoch, self._used_at.get(did.id, float("-inf")))
+
+    def is_capped(self, campaign: Campaign) -> bool:
+        """Whether the campaign's calls count against the hourly and daily caps of their numbers."""
+        return campaign.channel != "sms" and (campaign.is_live or self._runtime.settings.did_caps == "all")
 
     def recent_uses(self, did_id: int) -> int:
         return self._uses[did_id]
 
-    async def load(self, reader: AsyncEngine, walks: Iterable[Walk]) -> list[list[Did]]:
-        """The active numbers of each campaign, in order, not older than their time to live."""
+    async def load(self, reader: AsyncEngine, walks: Iterable[Walk]) -> list[senders.Senders]:
+        """The numbers of each campaign, not older than their time to live."""
         now = boottime()
         if now - self._uses_since > _USES_KEPT_S:
             self._uses.clear()
             self._one_off.forget_full(now)
+            self._under_way = {key: uses for key, uses in self._under_way.items() if uses[-1][0] > now - _UNDER_WAY_S}
             self._known = {key: entry for key, entry in self._known.items() if now - entry[0] < _USES_KEPT_S}
             self._uses_since = now
         return [await self._load_one(reader, walk, now) for walk in walks]
@@ -85,7 +105,7 @@ class Senders:
             kind = _kind(wish.walk)
             for did in wish.numbers:
                 key = (kind, did.id)
-                if kind == _GAPPED and did.sms_free_epoch > engine_now.timestamp():
+                if not self._is_free(wish, did, engine_now.timestamp(), tokens):
                     continue
                 wanted[key] += wish.most
                 if kind != _ONE_OFF and key not in tokens.buckets:
@@ -109,23 +129,42 @@ class Senders:
             if kind == _ONE_OFF and left:
                 self._one_off.put_back(did_id, left)
 
+    def _is_free(self, wish: Wish, did: Sender, now_s: float, tokens: Tokens) -> bool:
+        """Whether the number may be asked for at all; what its caps leave it is noted in `tokens`."""
+        if wish.walk.is_sms:
+            return not wish.walk.keeps_gap or did.sms_free_epoch <= now_s
+        if not self.is_capped(wish.walk.campaign):
+            return True
+        if did.call_free_epoch > now_s:
+            return False
+        tokens.rooms[did.id] = max(0, did.room - self._count_under_way(did.id))
+        return tokens.rooms[did.id] > 0
+
+    def _count_under_way(self, did_id: int) -> int:
+        uses, since = self._under_way.get(did_id, deque()), boottime() - _UNDER_WAY_S
+        while uses and uses[0][0] < since:
+            uses.popleft()
+        return sum(count for _, count in uses)
+
     def _now_ms(self, kind: str) -> int:
         """An SMS hold is real time, a voice rate engine time."""
         now = real_now() if kind == _GAPPED else self._runtime.clock.now()
         return int(now.timestamp() * 1000)
 
-    def _voice_bucket(self, did: Did) -> Bucket:
+    def _voice_bucket(self, did: Sender) -> Bucket:
         settings, speed = self._runtime.settings, self._runtime.clock.speed
         slack_s = 0.0 if speed == 1 else 2 * LOOK_S * speed
-        return voice_bucket(did.id, did.calls_per_minute or settings.did_calls_per_minute, slack_s)
+        calls_per_minute = did.calls_per_minute or settings.did_calls_per_minute
+        pace = calls_per_minute / 2 if band(did.score) is Band.REDUCED else calls_per_minute
+        return voice_bucket(did.id, pace, slack_s)
 
-    async def _load_one(self, reader: AsyncEngine, walk: Walk, now: float) -> list[Did]:
+    async def _load_one(self, reader: AsyncEngine, walk: Walk, now: float) -> senders.Senders:
         campaign = walk.campaign
-        key = (campaign.account_id, campaign.channel, campaign.caller_ids)
-        read_at, found = self._known.get(key, (float("-inf"), []))
-        if now - read_at > (_SMS_TTL_S if walk.keeps_gap or _lacks_sender(walk, found) else _VOICE_TTL_S):
+        key = (campaign.account_id, campaign.channel, campaign.is_system, campaign.caller_ids)
+        read_at, found = self._known.get(key, (float("-inf"), senders.Senders((), {})))
+        if now - read_at > (_SMS_TTL_S if walk.keeps_gap or _lacks_sender(walk, found.usable) else _VOICE_TTL_S):
             async with reader.connect() as conn:
-                found = await dids.for_campaign(conn, campaign)
+                found = await senders.of_campaign(conn, campaign)
             self._known[key] = (now, found)
         return found
 
@@ -136,7 +175,7 @@ def _kind(walk: Walk) -> str:
     return _ONE_OFF if walk.is_sms else _VOICE
 
 
-def _lacks_sender(walk: Walk, found: Sequence[Did]) -> bool:
+def _lacks_sender(walk: Walk, found: Sequence[Sender]) -> bool:
     """Whether somebody's one-off contact waits for a number that was added since the list was read."""
     known = {did.number for did in found}
     return walk.campaign.is_direct and any(due.sender not in known for due in walk.waiting)

@@ -32,6 +32,7 @@ class Due(NamedTuple):
     attempt: int
     phone: str
     sender: str | None  # the number that a one-off call must come from
+    last_did: int | None = None  # the number of the attempt before this one
 
 
 @dataclass(slots=True)

@@ -12,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
 from engine.rules.content import DEFAULT_POLICY, Policy, policy_of
+from engine.rules.did_policy import DEFAULT_POLICY as DEFAULT_DID_POLICY
+from engine.rules.did_policy import Policy as DidPolicy
+from engine.rules.did_policy import policy_of as did_policy_of
 from engine.rules.schedule import Schedule, parse_schedule
 from engine.rules.telephony import Channel
 
@@ -30,24 +33,29 @@ class CampaignFacts:
     schedule: Schedule
     agent: Agent | None  # the campaign's agent target, else its account's
     policy: Policy = DEFAULT_POLICY  # what its texts may say
+    is_live: bool = False  # made with a live key
+    did_policy: DidPolicy = DEFAULT_DID_POLICY  # how much its account's numbers may call
 
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""
     select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.status, c.carrier, c.calls_per_second,
-           c.mode::text, c.schedule::text, a.agent::text, c.is_live, (a.settings -> 'content')::text as content
+           c.mode::text, c.schedule::text, a.agent::text, c.is_live, (a.settings -> 'content')::text as content,
+           (a.settings -> 'didPolicy')::text as did_policy
       from campaigns c join accounts a on a.id = c.account_id
      where c.id = any(cast(:ids as bigint[]))
 """)
 
 
-async def load_campaigns(conn: AsyncConnection, campaign_ids: Iterable[int]) -> dict[int, CampaignFacts]:
-    """The campaigns that exist, by id, as this statement sees them."""
+async def load_campaigns(
+    conn: AsyncConnection, campaign_ids: Iterable[int], did_policy: str = ""
+) -> dict[int, CampaignFacts]:
+    """The campaigns that exist, by id, as this statement sees them. `did_policy` is the setting."""
     rows = await conn.execute(_SELECT, {"ids": sorted(campaign_ids)})
-    return {row.id: _facts(row) for row in rows}
+    return {row.id: _facts(row, did_policy) for row in rows}
 
 
-def _facts(row: Any) -> CampaignFacts:
+def _facts(row: Any, did_policy: str) -> CampaignFacts:
     mode = _mode(row.channel, row.mode)
     own_agent = mode.agent if isinstance(mode, VoiceMode) else None
     return CampaignFacts(
@@ -63,6 +71,8 @@ def _facts(row: Any) -> CampaignFacts:
         schedule=_schedule(row.schedule),
         agent=own_agent or _agent(row.agent),
         policy=_policy(row.content, row.is_live),
+        is_live=row.is_live,
+        did_policy=did_policy_of(did_policy, row.did_policy or ""),
     )
 
 

@@ -18,6 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
+from engine.dispatch import callers
+from engine.dispatch.callers import BLOCKED_FOR, Sender
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.dispatch.compose import SUPPRESSED, Message, Unfit, compose
 from engine.dispatch.held import Held, leave_queue, write_held
@@ -46,6 +48,8 @@ class Refusal(StrEnum):
     SENDER_NOT_READY = "sender_not_ready"
     MISSING_VALUE = "missing_value"  # the campaign's text needs data that this prospect lacks
     CONTENT_REJECTED = "content_rejected"
+    SENDER_AT_CAP = "sender_at_cap"  # its calls of this hour or day are made
+    SENDER_BLOCKED = "sender_blocked"  # the number that last contacted this person rests after a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class IntentContext:
     ticket_s: float
     answer_s: float  # how long the carrier may take to answer: then the watch calls the attempt doubtful
     writer: int
+    caps_test_calls: bool = False  # the caps of numbers hold for test keys too
+    did_policy: str = ""  # the setting
 
 
 @dataclass(slots=True)
@@ -89,11 +95,6 @@ _FACTS = text("""
                           where prospect_id = h.prospect_id and attempt = h.attempt) a on true
       left join lateral (select phone from suppressions where account_id = h.account_id and phone = h.phone) s on true
      order by h.n
-""")
-
-_DIDS = text("""
-    select id, account_id, state, number, capabilities, sms_free_at <= :now as sms_free
-      from dids where id = any(cast(:ids as bigint[]))
 """)
 
 _TAKE_SMS_DIDS = text("""
@@ -139,8 +140,8 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
     async with engine.begin() as conn:
         await _lock(conn, hints)
         now = context.clock.now()
-        campaigns = await load_campaigns(conn, {hint.campaign_id for hint in hints})
-        senders = {row.id: row for row in await conn.execute(_DIDS, {"ids": [*{h.did_id for h in hints}], "now": now})}
+        campaigns = await load_campaigns(conn, {hint.campaign_id for hint in hints}, context.did_policy)
+        senders = await callers.load(conn, (hint.did_id for hint in hints), now)
         facts = await _read_facts(conn, hints)
         held = Held()
         allowed: list[Hint] = []
@@ -157,6 +158,8 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
                 batch.refused.append((hint, refusal))
         if context.channel is Channel.SMS:
             allowed = await _take_senders(conn, allowed, now, batch)
+        else:
+            allowed = await _take_calls(conn, allowed, campaigns, senders, now, batch, context)
         deltas: dict[int, Delta] = {}
         tries = await _reserve(conn, allowed, campaigns, messages, now, check_at, context)
         leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
@@ -210,7 +213,7 @@ def _judge(
     hint: Hint,
     fact: _Fact,
     campaign: CampaignFacts | None,
-    sender: object,
+    sender: Sender | None,
     channel: Channel,
     now: datetime,
     held: Held,
@@ -237,18 +240,43 @@ def _judge(
     if not hours.open:
         held.later.append((hint, str(Refusal.OUTSIDE_WINDOW), hours.next_open_at or now + HELD_FOR))
         return Refusal.OUTSIDE_WINDOW
-    return None if _is_ready(sender, hint, campaign) else Refusal.SENDER_NOT_READY
+    if sender is not None and _is_ready(sender, hint, campaign):
+        return None
+    if sender is not None and hint.attempt > 1 and sender.is_blocked:
+        held.later.append((hint, Refusal.SENDER_BLOCKED, now + BLOCKED_FOR))
+        return Refusal.SENDER_BLOCKED
+    return Refusal.SENDER_NOT_READY
 
 
-def _is_ready(sender: object, hint: Hint, campaign: CampaignFacts) -> bool:
-    return (
-        sender is not None
-        and sender.account_id == hint.account_id  # type: ignore[attr-defined]
-        and sender.state in ("active", "warming")  # type: ignore[attr-defined]
-        and sender.number == hint.from_number  # type: ignore[attr-defined]
-        and campaign.channel in sender.capabilities  # type: ignore[attr-defined]
-        and (campaign.channel is Channel.VOICE or campaign.is_direct or sender.sms_free)  # type: ignore[attr-defined]
-    )
+def _is_ready(sender: Sender, hint: Hint, campaign: CampaignFacts) -> bool:
+    """An answer that the law asks for comes from the number that was written to, even while that rests."""
+    is_ours = sender.is_ready(hint.account_id, hint.from_number, campaign.channel, is_answer=campaign.is_system)
+    return is_ours and (campaign.channel is Channel.VOICE or campaign.is_direct or sender.sms_free)
+
+
+async def _take_calls(
+    conn: AsyncConnection,
+    allowed: list[Hint],
+    campaigns: dict[int, CampaignFacts],
+    senders: dict[int, Sender],
+    now: datetime,
+    batch: IntentBatch,
+    context: IntentContext,
+) -> list[Hint]:
+    """Counts the calls against their numbers' caps; those beyond them wait."""
+    capped = [hint for hint in allowed if context.caps_test_calls or campaigns[hint.campaign_id].is_live]
+    if not capped:
+        return allowed
+    wanted = ((hint.did_id, campaigns[hint.campaign_id].did_policy) for hint in capped)
+    left = await callers.take_calls(conn, wanted, senders, now)
+    late: set[int] = set()
+    for hint in capped:
+        if left[hint.did_id] > 0:
+            left[hint.did_id] -= 1
+        else:
+            late.add(hint.prospect_id)
+            batch.refused.append((hint, Refusal.SENDER_AT_CAP))
+    return [hint for hint in allowed if hint.prospect_id not in late]
 
 
 def _compose(

@@ -130,6 +130,8 @@ class Pipeline:
             ticket_s=self._settings.ticket_s,
             answer_s=self._settings.carrier_timeout_s + self._settings.reconcile_after_s,
             writer=self._writer + lane,
+            caps_test_calls=self._settings.did_caps == "all",
+            did_policy=self._settings.did_policy,
         )
         begun = boottime()
         try:

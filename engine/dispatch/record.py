@@ -17,8 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.dispatch.breath import breathing
 from engine.dispatch.facts import AttemptKey, Campaign
+from engine.rules import did_health
 from engine.rules.attempt import AttemptState
 from engine.rules.decision import UNANSWERED, Decision
+from engine.rules.did_outcome import kind_of
 from engine.rules.events import Owner
 from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.stats import Delta
@@ -26,6 +28,7 @@ from engine.rules.telephony import Channel
 from engine.rules.usage import Use, billed, day_of, meter_of
 from engine.settings import Settings
 from engine.store import arrays, counts, lines, outbox, usage
+from engine.store import did_health as health_store
 
 log = structlog.get_logger(__name__)
 
@@ -141,6 +144,7 @@ async def write(
     await _suppress(conn, settled)
     await counts.add(conn, _deltas(moves), writer)
     await usage.add(conn, _used(settled), writer)
+    await _note_outcomes(conn, settled)
     owners = await lines.owners(conn, {decision.view.did_id for _, decision in settled})
     await outbox.publish(conn, await _events(settled, owners))
     return settled
@@ -227,6 +231,22 @@ async def _suppress(conn: AsyncConnection, settled: Sequence[Settled]) -> None:
             "now": settled[0][1].now,
         }
         await conn.execute(_SUPPRESS, params)
+
+
+async def _note_outcomes(conn: AsyncConnection, settled: Sequence[Settled]) -> None:
+    """For the health of the numbers: one row, whatever the size of the batch."""
+    did_ids: list[int] = []
+    codes: list[int] = []
+    for campaign, decision in settled:
+        outcome = decision.outcome
+        if outcome is None or decision.state is not AttemptState.ENDED or decision.view.state == AttemptState.ENDED:
+            continue
+        kind = kind_of(campaign.channel, outcome, decision.reason, decision.fault)
+        if kind is not None:
+            did_ids.append(decision.view.did_id)
+            codes.append(did_health.encode(kind, decision.duration_s))
+    if did_ids:
+        await health_store.append(conn, did_ids, codes, settled[0][1].now)
 
 
 def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:

@@ -35,6 +35,7 @@ def was_answered(call: Decision, event: CarrierEvent) -> bool:
 def end_unanswered(call: Decision, event: CarrierEvent, plan: CallPlan) -> None:
     reason, error = event.end or EndReason.FAILED, event.error
     outcome, retryable = UNANSWERED_ENDS[reason]
+    call.fault = Fault.BLOCKED if reason is EndReason.BLOCKED else error and error.fault
     if error is None:
         _end(call, outcome, reason.value, retryable, plan)
     else:
@@ -73,6 +74,7 @@ def connected(call: Decision, plan: CallPlan) -> None:
 def refused(call: Decision, error: CarrierError, plan: CallPlan) -> None:
     """The carrier would not place it, and never will."""
     call.suppresses = error.fault is Fault.OPTED_OUT
+    call.fault = error.fault
     _end(call, Outcome.FAILED, error.code or error.fault.value, error.retryable, plan)
 
 

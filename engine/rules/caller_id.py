@@ -1,7 +1,9 @@
 """Which of our numbers (DIDs) a call or message comes from.
 
-With local presence a number of the same area code comes first, then one of the same state, then any. Among these the
-strategy ranks; among equals the one with the fewest recent uses, then the lowest id.
+First the number that this person was last contacted from, if it can be used now: a person who has seen one number
+should not see five. Then, with local presence, a number of the same area code, of one that serves the same place (its
+overlays), of the same state, then any. Among these the strategy ranks; among equals the one with the fewest recent
+uses, then the lowest id.
 """
 
 import zlib
@@ -11,10 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from heapq import heapify, heappop, heapreplace
 
+from engine.rules.did_health import Band, band
+from engine.rules.overlays import overlays_of
 from engine.rules.phone import area_code
 from engine.rules.zones import state_of
 
-SELECTIONS = ("health_score", "round_robin", "random")
+SELECTIONS = ("health_score", "round_robin", "least_recently_used", "random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class DidFacts:
     tokens: int = 1
     recent_uses: int = 0
     health: float = 1.0
+    used_at: float = float("-inf")  # engine time, epoch seconds
 
 
 def permitted(number: str, caller_ids: Sequence[str]) -> bool:
@@ -49,7 +54,7 @@ def choose(dids: Sequence[DidFacts], phone: str, strategy: Strategy) -> DidFacts
     return Pool(dids, strategy).take(phone)
 
 
-_Entry = tuple[int, int, int]  # rank by the strategy, uses when entered, id
+_Entry = tuple[float, int, int]  # rank by the strategy, uses when entered, id
 
 
 class Pool:
@@ -59,6 +64,8 @@ class Pool:
         self._dids = {did.id: did for did in dids}
         self._tokens = {did.id: did.tokens for did in dids}
         self._uses = {did.id: did.recent_uses for did in dids}
+        self._used_at = {did.id: did.used_at for did in dids}
+        self._now = max(self._used_at.values(), default=0.0)  # a use in this tick is later than all before it
         self._strategy = strategy
         self._groups: dict[str, list[_Entry]] = defaultdict(list)
         for did in dids:
@@ -67,15 +74,23 @@ class Pool:
         for entries in self._groups.values():
             heapify(entries)
 
-    def take(self, phone: str) -> DidFacts | None:
-        """The best number for `phone` that has a token left, or None."""
+    def take(self, phone: str, last_did: int | None = None) -> DidFacts | None:
+        """The best number for `phone` that has a token left, or None. `last_did`: the one that it was last contacted
+        from."""
+        if last_did is not None and self._tokens.get(last_did, 0) > 0:
+            return self._spend(self._dids[last_did])
         for group in self._groups_of(phone):
             entries = self._groups.get(group)
             if entries and (did := self._best(entries)):
-                self._tokens[did.id] -= 1
-                self._uses[did.id] += 1
-                return did
+                return self._spend(did)
         return None
+
+    def _spend(self, did: DidFacts) -> DidFacts:
+        self._tokens[did.id] -= 1
+        self._uses[did.id] += 1
+        self._now += 1e-6 if self._now > float("-inf") else 0.0
+        self._used_at[did.id] = self._now
+        return did
 
     def _best(self, entries: list[_Entry]) -> DidFacts | None:
         """The top entry, once entries that other groups have outdated are dropped or moved down."""
@@ -91,6 +106,8 @@ class Pool:
 
     def _entry(self, did: DidFacts) -> _Entry:
         uses = self._uses[did.id]
+        if self._strategy.selection == "least_recently_used":
+            return (self._used_at[did.id], uses, did.id)
         return (_rank(self._strategy.selection, did, uses), uses, did.id)
 
     def _groups_of(self, number: str) -> tuple[str, ...]:
@@ -98,21 +115,20 @@ class Pool:
         return _places(number[:5]) if self._strategy.local_presence and len(number) == 12 else ("",)
 
 
+_BANDS = {Band.HEALTHY: 0, Band.REDUCED: 1, Band.TIRED: 2, Band.BURNED: 2}
+
+
 @cache
 def _places(prefix: str) -> tuple[str, ...]:
-    """`("415", "US-CA", "")` of `+1415`."""
+    """`("415", "415/628", "US-CA", "")` of `+1415`."""
     number = f"{prefix}0000000"
-    return (*filter(None, (area_code(number), state_of(number))), "")
+    code = area_code(number) or ""
+    return (*filter(None, (code, *overlays_of(code), state_of(number))), "")
 
 
 def _rank(selection: str, did: DidFacts, uses: int) -> int:
     """Lower is better. Health counts in bands, or the one best number would take every call."""
     if selection == "health_score":
-        return _band(did.health)
+        return _BANDS[band(did.health)]
     # Rules hold no randomness: a hash of number and use stands in for the dice, so that a tick can be replayed.
     return zlib.crc32(b"%d:%d" % (did.id, uses)) if selection == "random" else 0
-
-
-def _band(health: float) -> int:
-    """Healthy, reduced, poor: the reference's limits at 0.8 and 0.7."""
-    return 0 if health >= 0.8 else 1 if health >= 0.7 else 2

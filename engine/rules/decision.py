@@ -116,6 +116,7 @@ class Decision:
         "error_code",
         "events",
         "facts",
+        "fault",
         "greeting_ended_at",
         "is_ai",
         "is_changed",
@@ -147,6 +148,7 @@ class Decision:
         self.outcome: Outcome | None = None if view.outcome is None else Outcome(view.outcome)
         self.reason = view.reason
         self.error_code: str | None = None  # the carrier's, when these reports end a text in failure
+        self.fault: Fault | None = None  # whose fault it was, when these reports end it in failure
         self.answered_at = view.answered_at
         self.greeting_ended_at = view.greeting_ended_at
         self.ended_at = view.ended_at

@@ -1,4 +1,4 @@
-"""Sliding windows of one number's calls: never more than so many in any hour and any day, whatever the hour begins with.
+"""Sliding windows of one number's calls: never more than so many in any hour and in any day.
 
 A number's calls are counted in slots of a sixtieth of their window (a minute, 24 minutes). A window reaches back to the
 beginning of the slot that it touches, so it counts at least what it holds and at most a sixtieth more: exact upwards,
@@ -41,9 +41,7 @@ def take(usage: Usage, wanted: int, caps: Caps, now_s: float) -> Taken:
     """Counts as many of `wanted` calls as the caps allow at `now_s`."""
     granted = min(wanted, room(usage, caps, now_s))
     if granted:
-        usage = Usage(
-            _counted(usage.hour, HOUR_S, now_s, granted), _counted(usage.day, DAY_S, now_s, granted), now_s
-        )
+        usage = Usage(_counted(usage.hour, HOUR_S, now_s, granted), _counted(usage.day, DAY_S, now_s, granted), now_s)
     at = free_at(usage, caps, now_s)
     return Taken(granted, usage, at, max(1, room(usage, caps, at)))
 

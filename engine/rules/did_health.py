@@ -32,7 +32,13 @@ SMS_JUDGED_FROM = 50
 SMS_LOW = 0.5
 SMS_LOW_FOR_S = 3_600  # on two looks an hour apart, so that one bad batch is not the end
 
-WEIGHTS = {"answerRate": 0.30, "averageDuration": 0.25, "humanEngagement": 0.20, "noAnswerTrend": 0.15, "spamClean": 0.10}
+WEIGHTS = {
+    "answerRate": 0.30,
+    "averageDuration": 0.25,
+    "humanEngagement": 0.20,
+    "noAnswerTrend": 0.15,
+    "spamClean": 0.10,
+}
 _FULL_ANSWER_RATE = 0.40
 _FULL_DURATION_S = 30.0
 _FULL_ENGAGEMENT = 0.25

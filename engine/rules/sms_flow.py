@@ -95,6 +95,7 @@ def _sent(message: Decision, plan: SmsPlan) -> None:
 
 def _failed(message: Decision, error: CarrierError, plan: SmsPlan) -> None:
     message.suppresses = error.fault is Fault.OPTED_OUT
+    message.fault = error.fault
     _end(message, Outcome.FAILED, error.text or error.fault.value, error.code, error.retryable, plan)
 
 

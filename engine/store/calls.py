@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.errors import InvalidInput
 from engine.ids import encode
 from engine.rules.attempt import AttemptState
+from engine.rules.did_pool import USABLE
 from engine.rules.prospect import Outcome, ProspectState
 from engine.store import campaigns, dids, one_off
 
@@ -100,7 +101,7 @@ async def _check_sender(conn: AsyncConnection, account_id: int, number: str) -> 
     did = await dids.find(conn, account_id, number)
     if did is None:
         raise InvalidInput("the call cannot be placed", {"from": f"{number} is not one of your numbers"})
-    if did.state != "active" or "voice" not in did.capabilities:
+    if did.state not in USABLE or "voice" not in did.capabilities:
         raise InvalidInput(
             "the call cannot be placed", {"from": f"{number} is {did.state}, for {' and '.join(did.capabilities)}"}
         )

@@ -11,7 +11,6 @@ from engine.errors import Conflict, InvalidInput
 from engine.ids import new_id
 from engine.rules.phone import is_e164
 from engine.rules.telephony import Channel
-from engine.store.campaigns import Campaign
 
 # Infinity is a valid timestamp in PostgreSQL and none in Python: as an epoch it is a float's own.
 _COLUMNS = """id, account_id, number, capabilities, state, label, line_id, calls_per_minute,
@@ -19,21 +18,21 @@ _COLUMNS = """id, account_id, number, capabilities, state, label, line_id, calls
 _INSERT = text(f"""
     insert into dids (id, account_id, number, capabilities, state, label, line_id, created_at)
     values (:id, :account_id, :number, :capabilities, 'active', :label, :line_id, :now)
-    on conflict (number) do nothing returning {_COLUMNS}
+    on conflict (number) where state <> 'released' do nothing returning {_COLUMNS}
 """)
 _LIST = text(f"""
-    select {_COLUMNS} from dids where account_id = :account_id and id > :after order by id limit :limit
+    select {_COLUMNS} from dids
+     where account_id = :account_id and id > :after and state <> 'released' order by id limit :limit
 """)
-_FIND = text(f"select {_COLUMNS} from dids where account_id = :account_id and number = :number")
 _CHANGE = text(f"""
     update dids set label = :label, line_id = :line_id where account_id = :account_id and id = :id returning {_COLUMNS}
 """)
-_LOCK = text(f"select {_COLUMNS} from dids where account_id = :account_id and number = :number for update")
-_FOR_CAMPAIGN = text(f"""
+_LOCK = text(f"""
     select {_COLUMNS} from dids
-     where account_id = :account_id and state = 'active' and :channel = any(capabilities)
-       and (:any or number = any(cast(:numbers as text[])) or left(number, 5) = any(cast(:prefixes as text[])))
-     order by id
+     where account_id = :account_id and number = :number and state <> 'released' for update
+""")
+_FIND = text(f"""
+    select {_COLUMNS} from dids where account_id = :account_id and number = :number and state <> 'released'
 """)
 
 
@@ -99,21 +98,6 @@ async def change(conn: AsyncConnection, did: Did, label: str, line_id: int | Non
     """Gives a locked DID another label and line; the line must be held by the same transaction."""
     params = {"account_id": did.account_id, "id": did.id, "label": label, "line_id": line_id}
     return _did((await conn.execute(_CHANGE, params)).one())
-
-
-async def for_campaign(conn: AsyncConnection, campaign: Campaign) -> list[Did]:
-    """The account's active DIDs that can carry the campaign's channel and match its caller ids, oldest first.
-
-    A caller id is an E.164 number or a North American area code; no caller ids mean every DID of the account.
-    """
-    params = {
-        "account_id": campaign.account_id,
-        "channel": campaign.channel,
-        "any": not campaign.caller_ids,
-        "numbers": [caller_id for caller_id in campaign.caller_ids if caller_id.startswith("+")],
-        "prefixes": [f"+1{caller_id}" for caller_id in campaign.caller_ids if not caller_id.startswith("+")],
-    }
-    return [_did(row) for row in await conn.execute(_FOR_CAMPAIGN, params)]
 
 
 def _check(new: Sequence[NewDid]) -> None:

@@ -1,0 +1,72 @@
+"""The sender's part of the intent: is this number ours, in use, able to carry the channel, and under its caps?"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.rules import did_pool
+from engine.rules.did_health import Band, band
+from engine.rules.did_policy import Caps, Policy, caps
+from engine.rules.did_pool import DidState
+from engine.store import arrays, did_caps
+from engine.store.did_caps import Wanted
+
+BLOCKED_FOR = timedelta(hours=1)  # whoever waits for a blocked number is looked at again after this
+
+_LOAD = text("""
+    select d.id, d.account_id, d.number, d.capabilities, d.state, d.state_reason, d.warming_since,
+           d.sms_free_at <= :now as sms_free, h.score
+      from dids d left join did_health h on h.did_id = d.id where d.id = any(cast(:ids as bigint[]))
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    id: int
+    account_id: int
+    number: str
+    capabilities: Collection[str]
+    state: DidState
+    state_reason: str
+    warming_since: datetime | None
+    sms_free: bool
+    score: float | None
+
+    def is_ready(self, account_id: int, number: str, channel: str, *, is_answer: bool = False) -> bool:
+        return (
+            self.account_id == account_id
+            and (self.state in did_pool.USABLE or (is_answer and self.state is not DidState.RELEASED))
+            and self.number == number
+            and channel in self.capabilities
+        )
+
+    @property
+    def is_blocked(self) -> bool:
+        """It rests because a carrier or an analytics engine has turned against it."""
+        return self.state in (DidState.COOLING, DidState.QUARANTINE) and self.state_reason in did_pool.BLOCKED
+
+    def caps(self, policy: Policy, now: datetime) -> Caps:
+        age_days = (now - self.warming_since).total_seconds() / 86_400 if self.warming_since else 0.0
+        return caps(policy, self.state, age_days, band(self.score) is Band.REDUCED)
+
+
+async def load(conn: AsyncConnection, did_ids: Iterable[int], now: datetime) -> dict[int, Sender]:
+    rows = await conn.execute(_LOAD, {"ids": arrays.numbers(sorted(set(did_ids))), "now": now})
+    return {row.id: Sender(**dict(row._mapping) | {"state": DidState(row.state)}) for row in rows}
+
+
+async def take_calls(
+    conn: AsyncConnection, calls: Iterable[tuple[int, Policy]], senders: Mapping[int, Sender], now: datetime
+) -> Counter[int]:
+    """How many of these calls, given as number and policy, each number may still make in its hour and day."""
+    asked: Counter[int] = Counter()
+    policies: dict[int, Policy] = {}
+    for did_id, policy in calls:
+        asked[did_id] += 1
+        policies[did_id] = policy
+    wanted = {did_id: Wanted(count, senders[did_id].caps(policies[did_id], now)) for did_id, count in asked.items()}
+    return Counter(await did_caps.take(conn, wanted, now))
