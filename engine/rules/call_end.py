@@ -35,7 +35,9 @@ def was_answered(call: Decision, event: CarrierEvent) -> bool:
 def end_unanswered(call: Decision, event: CarrierEvent, plan: CallPlan) -> None:
     reason, error = event.end or EndReason.FAILED, event.error
     outcome, retryable = UNANSWERED_ENDS[reason]
-    call.fault = Fault.BLOCKED if reason is EndReason.BLOCKED else error and error.fault
+    call.fault = error.fault if error else None
+    if reason is EndReason.BLOCKED:
+        call.fault = Fault.BLOCKED
     if error is None:
         _end(call, outcome, reason.value, retryable, plan)
     else:

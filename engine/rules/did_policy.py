@@ -60,15 +60,18 @@ def parse_policy(value: object, base: Policy) -> Policy:
     """`base` with what `value` changes. Raises InvalidInput that names every faulty field (`didPolicy.perDay`, …)."""
     problems = Problems()
     fields = Fields(value, "didPolicy", problems, _KNOWN)
-    changes: dict[str, int | None] = {
-        "per_hour": fields.whole("perHour", 1, _MOST_PER_DAY, "number of calls"),
-        "per_day": fields.whole("perDay", 1, _MOST_PER_DAY, "number of calls"),
-        "gap_s": fields.whole("gapS", 0, 3_600, "number of seconds"),
-    }
+    per_hour = fields.whole("perHour", 1, _MOST_PER_DAY, "number of calls")
+    per_day = fields.whole("perDay", 1, _MOST_PER_DAY, "number of calls")
+    gap_s = fields.whole("gapS", 0, 3_600, "number of seconds")
     warming = _read_warming(fields)
     problems.raise_if_any("didPolicy")
-    changed = replace(base, **{name: number for name, number in changes.items() if number is not None})
-    return changed if warming is None else replace(changed, warming=warming)
+    return replace(
+        base,
+        per_hour=base.per_hour if per_hour is None else per_hour,
+        per_day=base.per_day if per_day is None else per_day,
+        gap_s=base.gap_s if gap_s is None else gap_s,
+        warming=base.warming if warming is None else warming,
+    )
 
 
 @cache
@@ -86,10 +89,6 @@ def policy_of(settings: str, account: str = "") -> Policy:
     return policy
 
 
-def version() -> str:
-    return str(_table()["version"])
-
-
 def _read_warming(fields: Fields) -> tuple[Step, ...] | None:
     if fields.get("warming") is ABSENT:
         return None
@@ -102,12 +101,6 @@ def _read_warming(fields: Fields) -> tuple[Step, ...] | None:
 
 def _half(calls: int) -> int:
     return max(1, int(calls * _REDUCED))
-
-
-@cache
-def _table() -> dict[str, object]:
-    table: dict[str, object] = json.loads(files("engine.rules.data").joinpath("did_policy.json").read_text("utf-8"))
-    return table
 
 
 def _default() -> Policy:

@@ -162,4 +162,6 @@ def _back_to_work(standing: Standing, now: datetime, policy: Policy) -> Move | N
 
 def _move(standing: Standing, cause: Cause, until: datetime | None, more_flags: int = 0) -> Move | None:
     to = after(standing.state, cause)
-    return to and Move(cause, to, until, standing.flags + more_flags, standing.warming_since)
+    if to is None:
+        return None
+    return Move(cause, to, until, standing.flags + more_flags, standing.warming_since)

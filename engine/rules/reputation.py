@@ -25,7 +25,7 @@ class Reputation:
 
 
 def fold(verdicts: Sequence[EngineVerdict]) -> Reputation:
-    """One label is a label: each engine serves another network, and its subscribers see it. The score is the worst's."""
+    """One label is a label: each engine serves a network of its own. The score is that of the worst verdict."""
     flags = [verdict for verdict in verdicts if verdict.flagged]
     worst = max((verdict.spam_score for verdict in verdicts), default=0.0)
     reason = "; ".join(f"{verdict.engine}: {verdict.details or 'flagged'}" for verdict in flags)

@@ -27,7 +27,7 @@ _OF_CAMPAIGN = text("""
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A number in use. Epochs are engine time, seconds; -inf: never, inf of `sms_free_epoch`: a message is under way."""
+    """A number in use. Epochs are engine time, seconds; -inf: never, inf: a message is under way."""
 
     id: int
     number: str
