@@ -14,15 +14,19 @@ from engine.carriers.port import (
     CallbackRequest,
     CallRef,
     Capabilities,
+    CarrierError,
     CarrierEvent,
     Channel,
     Command,
     EndReason,
     EventKind,
+    Fault,
     HttpReply,
     Inbound,
     Lookup,
     LookupState,
+    NumberSearch,
+    Offers,
     Outcome,
     PlaceCall,
     Receipt,
@@ -32,6 +36,8 @@ from engine.carriers.port import (
 )
 from engine.clock import boottime, real_now
 
+_TALK_S = 40  # of an answered call: its number stays healthy
+_NOT_SOLD = Receipt(Outcome.REJECTED, error=CarrierError(Fault.BAD_REQUEST, "no_numbers", "it sells no numbers"))
 _ENDS = (EndReason.COMPLETED, EndReason.NO_ANSWER, EndReason.COMPLETED, EndReason.BUSY)  # in turn: half are answered
 
 
@@ -76,6 +82,15 @@ class Instant:
     def reply(self, request: CallbackRequest, plan: Command | None) -> HttpReply:
         return HttpReply(200)
 
+    async def search_numbers(self, wanted: NumberSearch) -> Offers:
+        return Offers(())
+
+    async def buy_number(self, number: str, ref: str) -> Receipt:
+        return _NOT_SOLD
+
+    async def release_number(self, number: str, carrier_id: str, ref: str) -> Receipt:
+        return _NOT_SOLD
+
     async def close(self) -> None:
         return
 
@@ -90,7 +105,7 @@ async def _admit(ticket: Ticket) -> Receipt | None:
 def _receipt(ref: str, kinds: tuple[EventKind, ...], end: EndReason | None) -> Receipt:
     carrier_id = f"instant-{ref}"
     now = real_now()
-    duration_s = None if end is None else 0
+    duration_s = None if end is None else _TALK_S if end is EndReason.COMPLETED else 0
     events = tuple(
         CarrierEvent(kind, f"{carrier_id}:{kind}", ref, carrier_id, now, end=end, duration_s=duration_s)
         for kind in kinds

@@ -59,6 +59,9 @@ __all__ = [
     "Lookup",
     "LookupState",
     "Media",
+    "NumberOffer",
+    "NumberSearch",
+    "Offers",
     "Outcome",
     "PlaceCall",
     "Receipt",
@@ -156,6 +159,34 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberSearch:
+    """Numbers wanted: of an area code, and with these digits in them; an empty text asks for nothing in particular."""
+
+    area_code: str = ""
+    contains: str = ""
+    quantity: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class NumberOffer:
+    """A number that can be bought. `monthly_cost` in US dollars."""
+
+    number: str  # E.164
+    area_code: str
+    city: str
+    state: str
+    monthly_cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What is on offer now; `error` when the carrier could not say."""
+
+    numbers: tuple[NumberOffer, ...]
+    error: CarrierError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackRequest:
     """A callback as it arrived: the URL as the carrier saw it, raw body, lower-case header names."""
 
@@ -186,6 +217,7 @@ class Capabilities:
     is_simulated: bool = False
     most_segments: int = 10  # parts of one text; over it the carrier refuses the create
     most_media: int = 0  # files of one MMS; 0: it carries none
+    sells_numbers: bool = False  # else the three commands for numbers are never called
 
 
 class BadSignature(Exception):
@@ -219,6 +251,19 @@ class Carrier(Protocol):
 
         A plan for a call that came in is what its caller hears; a command carrier has no place for it here.
         """
+        ...
+
+    async def search_numbers(self, wanted: NumberSearch) -> Offers: ...
+    async def buy_number(self, number: str, ref: str) -> Receipt:
+        """Buys one number; the receipt's `carrier_id` is the carrier's name for it.
+
+        `ref` is the idempotency key: a repeat must be answered as the first was, and must not buy again. A carrier that
+        has none is asked first what it already holds.
+        """
+        ...
+
+    async def release_number(self, number: str, carrier_id: str, ref: str) -> Receipt:
+        """Gives a number back. One that the carrier no longer holds for us counts as given back: ACCEPTED."""
         ...
 
     async def close(self) -> None: ...

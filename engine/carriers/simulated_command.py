@@ -39,6 +39,8 @@ from engine.carriers.port import (
     Lookup,
     LookupState,
     Media,
+    NumberSearch,
+    Offers,
     Outcome,
     PlaceCall,
     Receipt,
@@ -46,6 +48,7 @@ from engine.carriers.port import (
     Shape,
     Ticket,
 )
+from engine.carriers.simulated_numbers import CommandNumbers
 
 _EVENTS = {
     "call.ringing": EventKind.RINGING,
@@ -84,6 +87,7 @@ _END = {
     "call_rejected": EndReason.REJECTED,
     "not_found": EndReason.INVALID_NUMBER,
     "originator_cancel": EndReason.CANCELED,
+    "network_blocked": EndReason.BLOCKED,  # SIP 603+
     "unspecified": EndReason.FAILED,
 }
 _FAULTS = {  # code → (fault, retryable)
@@ -91,6 +95,7 @@ _FAULTS = {  # code → (fault, retryable)
     "10002": (Fault.INVALID_NUMBER, False),
     "10009": (Fault.AUTH, False),
     "10011": (Fault.RATE_LIMITED, True),
+    "10015": (Fault.BAD_REQUEST, False),  # the number is not on offer
     "40001": (Fault.UNREACHABLE, False),  # a landline
     "40002": (Fault.BLOCKED, False),
     "40004": (Fault.TRANSIENT, True),
@@ -132,12 +137,14 @@ class SimulatedCommand:
         is_simulated=True,
         most_segments=24,  # 1,600 characters in UCS-2
         most_media=10,
+        sells_numbers=True,
     )
 
     def __init__(self, settings: Mapping[str, str], http: HttpOptions) -> None:
         self._account_id = settings["account_id"]
         self._signing_secret = settings["signing_secret"]
         self._http = CarrierHttp(settings["base_url"], {"Authorization": f"Bearer {settings['secret']}"}, http)
+        self._numbers = CommandNumbers(self._http, _FAULTS)
 
     async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
         body = {
@@ -199,6 +206,15 @@ class SimulatedCommand:
 
     def reply(self, request: CallbackRequest, plan: Command | None) -> HttpReply:  # noqa: ARG002 - nothing to render
         return HttpReply(200)
+
+    async def search_numbers(self, wanted: NumberSearch) -> Offers:
+        return await self._numbers.search(wanted)
+
+    async def buy_number(self, number: str, ref: str) -> Receipt:
+        return await self._numbers.buy(number, ref)
+
+    async def release_number(self, number: str, carrier_id: str, ref: str) -> Receipt:  # noqa: ARG002 - by its id
+        return await self._numbers.release(carrier_id, ref)
 
     async def close(self) -> None:
         await self._http.close()

@@ -39,6 +39,8 @@ from engine.carriers.port import (
     Lookup,
     LookupState,
     Media,
+    NumberSearch,
+    Offers,
     Outcome,
     PlaceCall,
     Receipt,
@@ -46,6 +48,7 @@ from engine.carriers.port import (
     Shape,
     Ticket,
 )
+from engine.carriers.simulated_numbers import DocumentNumbers
 
 _EVENTS = {
     "ringing": EventKind.RINGING,
@@ -83,6 +86,7 @@ _END = {
 _END_BY_CODE = {
     "13226": EndReason.INVALID_NUMBER,
     "32009": EndReason.REJECTED,
+    "32603": EndReason.BLOCKED,  # SIP 603+
 }
 _FAULTS = {  # code → (fault, retryable)
     "13224": (Fault.UNREACHABLE, True),
@@ -90,11 +94,13 @@ _FAULTS = {  # code → (fault, retryable)
     "20003": (Fault.AUTH, False),
     "20429": (Fault.RATE_LIMITED, True),
     "21211": (Fault.INVALID_NUMBER, False),
+    "21422": (Fault.BAD_REQUEST, False),  # the number is not on offer
     "21606": (Fault.SENDER_CONFIG, False),
     "21610": (Fault.OPTED_OUT, False),
     "30006": (Fault.UNREACHABLE, False),  # a landline
     "30007": (Fault.BLOCKED, False),
     "30008": (Fault.TRANSIENT, True),
+    "32603": (Fault.BLOCKED, False),
 }
 _STAGES = {  # CallStatus of a call that comes in
     "ringing": CallStage.STARTED,
@@ -129,6 +135,7 @@ class SimulatedDocument:
         is_simulated=True,
         most_segments=24,  # 1,600 characters in UCS-2
         most_media=10,
+        sells_numbers=True,
     )
 
     def __init__(self, settings: Mapping[str, str], http: HttpOptions) -> None:
@@ -137,6 +144,7 @@ class SimulatedDocument:
         self._account_path = f"/document/Accounts/{quote(account_id, safe='')}"
         self._signing_secret = settings["signing_secret"]
         self._http = CarrierHttp(settings["base_url"], {"Authorization": f"Basic {basic}"}, http)
+        self._numbers = DocumentNumbers(self._http, self._account_path, _FAULTS)
 
     async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
         callback_url = _with_ref(call.callback_url, call.ref)
@@ -211,6 +219,15 @@ class SimulatedDocument:
         if plan is None or (plan.kind is CommandKind.WAIT and _form(request).get("CallbackEvent") != "answered"):
             return HttpReply(200, content_type=XML)
         return HttpReply(200, _document(plan).encode(), XML)
+
+    async def search_numbers(self, wanted: NumberSearch) -> Offers:
+        return await self._numbers.search(wanted)
+
+    async def buy_number(self, number: str, ref: str) -> Receipt:
+        return await self._numbers.buy(number, ref)
+
+    async def release_number(self, number: str, carrier_id: str, ref: str) -> Receipt:  # noqa: ARG002 - by its id
+        return await self._numbers.release(carrier_id, ref)
 
     async def close(self) -> None:
         await self._http.close()

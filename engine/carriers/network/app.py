@@ -16,6 +16,7 @@ from engine.carriers.network.exchange import Exchange
 from engine.carriers.network.inbound import InboundControl
 from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Wire
+from engine.carriers.network.numbers import Inventory
 
 _CALLBACK_CONNECTIONS = 128
 _LARGEST_REQUEST = 64 * 1024 * 1024  # the files of an MMS, in base64
@@ -40,8 +41,10 @@ async def running(config: Config, log_path: Path, host: str = "127.0.0.1", port:
         exchange.restore(wires)
         app = web.Application(client_max_size=_LARGEST_REQUEST)
         control = InboundControl(exchange.inbound, config, wires)
-        for part in (CommandShape(exchange), DocumentShape(exchange), Control(exchange), control):
-            app.add_routes(part.routes())
+        app.add_routes(control.routes())
+        inventory = Inventory(exchange)
+        for part in (CommandShape, DocumentShape, Control):
+            app.add_routes(part(exchange, inventory).routes())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, host, port)

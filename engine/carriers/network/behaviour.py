@@ -19,11 +19,13 @@ MAGIC = {  # last two digits of the called number → outcome, where the configu
     "08": "unknown",
     "09": "silence",
     "10": "screening",
+    "11": "blocked",
     "20": "delivered",
     "21": "failed",
     "22": "transient",
     "23": "no_report",
     "24": "opted_out",
+    "25": "filtered",
 }
 MAGIC_FAULTS = {  # likewise → fault
     "30": "rate_limit",

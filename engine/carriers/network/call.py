@@ -14,7 +14,12 @@ from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Connect, Hangup, Line, Pause, Play, Report, Say, Verb
 from engine.carriers.port import AgentKind
 
-_UNANSWERED = {"busy": "user_busy", "failed": "unspecified", "not_found": "not_found"}  # outcome → cause, no ringing
+_UNANSWERED = {  # outcome → cause, no ringing
+    "busy": "user_busy",
+    "failed": "unspecified",
+    "blocked": "network_blocked",
+    "not_found": "not_found",
+}
 _CHARACTERS_PER_S = 15.0  # of speech
 
 

@@ -14,6 +14,7 @@ from engine.carriers.network.call import Call
 from engine.carriers.network.config import Account
 from engine.carriers.network.exchange import Exchange, Refusal
 from engine.carriers.network.line import Connect, Hangup, Incoming, Line, Order, Play, Report, Say, Verb
+from engine.carriers.network.numbers import Inventory
 from engine.carriers.port import AgentKind, Channel
 from engine.carriers.simulated_command import SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
 
@@ -46,7 +47,7 @@ _INCOMING = {
     "answered": "call.answered",
     "ended": "call.hangup",
 }
-_SMS_CODES = {"landline": "40001", "transient": "40004", "opted_out": "40300"}
+_SMS_CODES = {"landline": "40001", "transient": "40004", "filtered": "40002", "opted_out": "40300"}
 _REFUSALS = {
     "rate_limited": (429, "10011", "Too many requests"),
     "invalid_number": (422, "10002", "Invalid phone number"),
@@ -79,8 +80,8 @@ class CommandWire:
 class CommandShape:
     """The routes under `/command/v2`."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange, self._wire = exchange, CommandWire()
+    def __init__(self, exchange: Exchange, inventory: Inventory) -> None:
+        self._exchange, self._wire, self._inventory = exchange, CommandWire(), inventory
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
@@ -88,6 +89,10 @@ class CommandShape:
             web.post("/command/v2/calls/{id}/actions/{action}", self.act),
             web.post("/command/v2/messages", self.send),
             web.get("/command/v2/lookup", self.look_up),
+            web.get("/command/v2/available_phone_numbers", self.offer),
+            web.post("/command/v2/number_orders", self.buy),
+            web.delete("/command/v2/phone_numbers/{id}", self.release),
+            web.get("/reputation/v1/numbers/{number}", self.engines),
         ]
 
     async def place(self, request: web.Request) -> web.StreamResponse:
@@ -136,6 +141,28 @@ class CommandShape:
             call.done_commands.add(command_id)
             _carry_out(call, action, body)
         return _reply({"data": {"result": "ok"}})
+
+    async def offer(self, request: web.Request) -> web.StreamResponse:
+        self._authenticate(request)
+        query = request.query
+        found = self._inventory.search(query["area_code"], query["contains"], int(query["limit"]))
+        return _reply({"data": found})
+
+    async def buy(self, request: web.Request) -> web.StreamResponse:
+        account, body = self._authenticate(request), await _json(request)
+        owned = await self._inventory.buy(account, str(body["phone_number"]), str(body["customer_reference"]), request)
+        if owned is None:
+            return _error(422, "10015", "The number is not available")
+        return _reply({"data": {"id": owned.id, "phone_number": owned.number, "status": "success"}})
+
+    async def release(self, request: web.Request) -> web.StreamResponse:
+        account = self._authenticate(request)
+        self._inventory.release(account, request.match_info["id"], request.query.get("customer_reference", ""))
+        return _reply({"data": {"status": "deleted"}})
+
+    async def engines(self, request: web.Request) -> web.StreamResponse:
+        self._authenticate(request)
+        return _reply({"engines": self._inventory.engines(request.match_info["number"])})
 
     async def _create(self, request: web.Request, order: Order) -> web.StreamResponse:
         account = self._authenticate(request)

@@ -70,6 +70,7 @@ VOICE_MIX = {
     "no_answer": 0.20,
     "busy": 0.06,
     "failed": 0.03,
+    "blocked": 0.0,  # by analytics: SIP 603+
     "not_found": 0.01,
     "invalid": 0.01,
     "fax": 0.01,
@@ -82,6 +83,7 @@ SMS_MIX = {
     "failed": 0.02,
     "transient": 0.015,
     "no_report": 0.01,
+    "filtered": 0.0,  # as spam
     "opted_out": 0.003,
     "invalid": 0.002,
 }

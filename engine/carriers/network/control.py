@@ -7,17 +7,19 @@ from aiohttp import web
 
 from engine.carriers.network.config import Faults
 from engine.carriers.network.exchange import Exchange
+from engine.carriers.network.numbers import Inventory
 
 
 class Control:
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, exchange: Exchange, inventory: Inventory) -> None:
+        self._exchange, self._inventory = exchange, inventory
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
             web.get("/control/log", self.log),
             web.get("/control/stats", self.stats),
             web.post("/control/faults", self.faults),
+            web.post("/control/labels", self.labels),
             web.post("/control/reset", self.reset),
         ]
 
@@ -43,6 +45,19 @@ class Control:
             raise web.HTTPBadRequest(text=str(error)) from error
         self._exchange.set_faults(faults)
         return _reply(faults.model_dump())
+
+    async def labels(self, request: web.Request) -> web.Response:
+        """`{"+1…": "words"}` labels a number at every analytics engine, null takes the label off. Answers all labels."""
+        try:
+            changes = dict(orjson.loads(await request.read()))
+        except (TypeError, ValueError) as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        for number, words in changes.items():
+            if words is None:
+                self._inventory.labels.pop(number, None)
+            else:
+                self._inventory.labels[number] = str(words)
+        return _reply(self._inventory.labels)
 
     async def reset(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
         self._exchange.reset()

@@ -16,6 +16,7 @@ from engine.carriers.network.call import Call
 from engine.carriers.network.config import Account
 from engine.carriers.network.exchange import Exchange, Refusal
 from engine.carriers.network.line import Connect, Hangup, Incoming, Line, Order, Pause, Play, Report, Say, Verb
+from engine.carriers.network.numbers import Inventory
 from engine.carriers.port import AgentKind, Channel
 from engine.carriers.simulated_document import SIGNATURE_HEADER, signature
 
@@ -35,6 +36,7 @@ _ENDS = {
     "no_answer": ("no-answer", ""),
     "originator_cancel": ("canceled", ""),
     "not_found": ("failed", "13226"),
+    "network_blocked": ("failed", "32603"),
     "unspecified": ("failed", "13224"),
 }
 _VERDICTS = {
@@ -48,7 +50,7 @@ _VERDICTS = {
     "screening": "screening",
 }
 _INCOMING = {"started": "ringing", "answered": "in-progress", "ended": "completed"}  # kind → CallStatus
-_SMS_CODES = {"landline": "30006", "transient": "30008", "opted_out": "21610"}
+_SMS_CODES = {"landline": "30006", "transient": "30008", "filtered": "30007", "opted_out": "21610"}
 _REFUSALS = {
     "rate_limited": (429, "20429", "Too Many Requests"),
     "invalid_number": (400, "21211", "Invalid 'To' Phone Number"),
@@ -91,8 +93,8 @@ class DocumentWire:
 class DocumentShape:
     """The routes under `/document/Accounts/{account}`."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange, self._wire = exchange, DocumentWire()
+    def __init__(self, exchange: Exchange, inventory: Inventory) -> None:
+        self._exchange, self._wire, self._inventory = exchange, DocumentWire(), inventory
 
     def routes(self) -> Sequence[web.RouteDef]:
         base = "/document/Accounts/{account}"
@@ -101,6 +103,9 @@ class DocumentShape:
             web.post(f"{base}/Messages.json", self.send),
             web.get(f"{base}/{{noun:Calls|Messages}}.json", self.look_up),
             web.post(f"{base}/Calls/{{id}}.json", self.update),
+            web.get(f"{base}/AvailablePhoneNumbers.json", self.offer),
+            web.post(f"{base}/IncomingPhoneNumbers.json", self.buy),
+            web.delete(f"{base}/IncomingPhoneNumbers/{{id}}.json", self.release),
         ]
 
     async def place(self, request: web.Request) -> web.StreamResponse:
@@ -149,6 +154,24 @@ class DocumentShape:
             call.done_commands.add(command)
             _carry_out(call, is_hangup, form)
         return _reply({"sid": call.id, "status": "in-progress"})
+
+    async def offer(self, request: web.Request) -> web.StreamResponse:
+        self._authenticate(request)
+        query = request.query
+        found = self._inventory.search(query["AreaCode"], query["Contains"], int(query["PageSize"]))
+        return _reply({"available_phone_numbers": found})
+
+    async def buy(self, request: web.Request) -> web.StreamResponse:
+        account, form = self._authenticate(request), await _form(request)
+        owned = await self._inventory.buy(account, form["PhoneNumber"], form["Ref"], request)
+        if owned is None:
+            return _error(400, "21422", "The number is not available")
+        return _reply({"sid": owned.id, "phone_number": owned.number}, 201)
+
+    async def release(self, request: web.Request) -> web.StreamResponse:
+        account = self._authenticate(request)
+        self._inventory.release(account, request.match_info["id"], request.query.get("Ref", ""))
+        return web.Response(status=204)
 
     async def _create(self, request: web.Request, order: Order) -> web.StreamResponse:
         account = self._authenticate(request)

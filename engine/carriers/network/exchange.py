@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 _BEFORE_ACCEPT = frozenset({"rate_limit", "drop_before_accept", "redirect"})
 _E164 = re.compile(r"\+[1-9]\d{7,14}")
-_SMS_FAILURES = {"failed": "landline", "transient": "transient", "opted_out": "opted_out"}
+_SMS_FAILURES = {"failed": "landline", "transient": "transient", "filtered": "filtered", "opted_out": "opted_out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Exchange:
         self._log_create(wire, account, order, line.id, "")
         self._by_ref.setdefault((order.channel, order.ref), line)
         self._lines[line.id] = line
-        await self._answer_badly(fault, request)
+        await self.answer_badly(fault, request)
         return line
 
     async def close(self) -> None:
@@ -153,7 +153,7 @@ class Exchange:
             raise drop(request)
         return Refusal("rate_limited")
 
-    async def _answer_badly(self, fault: str, request: web.Request) -> None:
+    async def answer_badly(self, fault: str, request: web.Request) -> None:
         if fault == "error_after_accept":
             raise web.HTTPServiceUnavailable(text="accepted, but you will not hear it from here")
         if fault == "drop_after_accept":
