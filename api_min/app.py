@@ -18,11 +18,14 @@ from api_min.routes import (
     campaigns,
     catalog,
     components,
+    did_pool,
     dids,
     keys,
     lines,
+    operations,
     previews,
     prospects,
+    reputation,
     sms,
     teams,
     users,
@@ -50,6 +53,9 @@ _ROUTERS = (
     voice.router,
     sms.router,
     components.router,
+    did_pool.router,
+    reputation.router,
+    operations.router,
     dids.router,
     keys.router,
     teams.router,
@@ -68,10 +74,9 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         described = super().openapi()
-        for operations in described["paths"].values():
-            for operation in operations.values():
-                if _is_validation(operation["responses"].get("422")):
-                    del operation["responses"]["422"]
+        for methods in described["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
         return described
 
 

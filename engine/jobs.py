@@ -31,6 +31,7 @@ class Actor(StrEnum):
     SEND_MESSAGE = "send_message"
     SETTLE_CALLBACKS = "settle_callbacks"
     WATCH_ATTEMPTS = "watch_attempts"
+    RUN_OPERATION = "run_operation"
 
 
 _boot = f"{os.getpid():x}-{time.time_ns():x}"

@@ -15,9 +15,10 @@ from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
-from engine.carriers import catalog
+from engine.carriers import catalog, reputation
 from engine.carriers.http import CreateTiming, HttpOptions
 from engine.carriers.port import Carrier, Shape
+from engine.carriers.reputation import ReputationProvider
 from engine.clock import Clock
 from engine.rules.zones import use_packaged_tzdata
 from engine.settings import Settings
@@ -37,6 +38,7 @@ class Runtime:
     queue: Redis  # Dramatiq's database
     clock: Clock
     _carriers: dict[str, Carrier] = field(default_factory=dict)
+    _providers: dict[str, ReputationProvider] = field(default_factory=dict)
 
     @classmethod
     async def open(cls, settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> Self:
@@ -67,7 +69,9 @@ class Runtime:
             stack.push_async_callback(self.redis.aclose)
             for carrier in self._carriers.values():
                 stack.push_async_callback(carrier.close)
-            self._carriers = {}
+            for provider in self._providers.values():
+                stack.push_async_callback(provider.close)
+            self._carriers, self._providers = {}, {}
 
     @property
     def reader(self) -> AsyncEngine:
@@ -80,6 +84,13 @@ class Runtime:
         if name not in self._carriers:
             self._carriers[name] = catalog.build(name, carrier_settings(self.settings), http_options(self.settings))
         return self._carriers[name]
+
+    def reputation_provider(self, name: str) -> ReputationProvider:
+        """The provider called `name`, built at its first use. Raises Misconfigured for an unknown name."""
+        if name not in self._providers:
+            settings, http = carrier_settings(self.settings), http_options(self.settings)
+            self._providers[name] = reputation.build(name, settings, http)
+        return self._providers[name]
 
     @property
     def document_carriers(self) -> frozenset[str]:

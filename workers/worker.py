@@ -24,9 +24,11 @@ from redis import RedisError
 from engine import log as logs
 from engine import metrics
 from engine.carriers.port import Carrier
+from engine.carriers.reputation import ReputationProvider
 from engine.coordinator.duty import Keeper
 from engine.dispatch.hints import Job, by_queue
 from engine.dispatch.media import MediaFetch
+from engine.dispatch.operate import Operating
 from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling
@@ -62,6 +64,17 @@ class CarriersByName(dict[str, Carrier]):
         return self._runtime.carrier(name)
 
 
+class ProvidersByName(dict[str, ReputationProvider]):
+    """Likewise for those who know the reputation of numbers."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self._runtime = runtime
+
+    def __missing__(self, name: str) -> ReputationProvider:
+        return self._runtime.reputation_provider(name)
+
+
 class WorkerProcess:
     """Everything of one worker. `start`, wait, `stop`."""
 
@@ -78,6 +91,8 @@ class WorkerProcess:
             document_carriers=runtime.document_carriers,
         )
         self.settling = Settling(runtime.db, carriers, context, self.broker.finished)
+        providers = ProvidersByName(runtime)
+        self.operating = Operating(runtime.db, carriers, providers, runtime.clock, settings, self.broker.finished)
         slots = SendSlots(runtime.redis)
         self.pipelines = {
             channel: Pipeline(
@@ -93,7 +108,7 @@ class WorkerProcess:
             )
             for channel in Channel
         }
-        dispatch.declare(self.broker, self._submit, self.settling.settle, self.settling.watch)
+        dispatch.declare(self.broker, self._submit, self.settling.settle, self.settling.watch, self.operating.run)
         self.worker = dramatiq.Worker(self.broker, worker_threads=WORKER_THREADS, worker_timeout=POLL_MS)
         self.worker.queue_prefetch = settings.prefetch
 
@@ -106,6 +121,7 @@ class WorkerProcess:
             consumer.is_closed_for_intake = True
         unbegun = [job for pipeline in self.pipelines.values() for job in await pipeline.drain()]
         await self.settling.drain()
+        await self.operating.drain()
         await asyncio.to_thread(self._leave, unbegun)
         log.info("worker.stopped", handed_back=len(unbegun))
 

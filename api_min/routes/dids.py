@@ -36,7 +36,7 @@ async def add_did(body: DidIn, caller: Writer, held: Held) -> Response:
         new = NewDid(body.number, tuple(body.capabilities), body.label, line_id)
         (did,) = await dids.add(conn, caller.account_id, [new], now)
         await audit.record(conn, caller.account_id, caller.actor, "did.add", did.number, now)
-    return reply(_show(did), 201)
+    return reply(show(did), 201)
 
 
 @router.patch("/{number}", response_model=DidOut)
@@ -65,10 +65,10 @@ async def list_dids(caller: Reader, held: Held, limit: int | None = None, cursor
     page = Page("did", limit, cursor)
     async with held.runtime.reader.connect() as conn:
         rows = await dids.list_dids(conn, caller.account_id, page.fetch, page.after)
-    return page.reply("dids", rows, [_show(row) for row in rows])
+    return page.reply("dids", rows, [show(row) for row in rows])
 
 
-def _show(did: Did) -> dict[str, object]:
+def show(did: Did) -> dict[str, object]:
     return {
         "id": ids.encode("did", did.id),
         "number": did.number,

@@ -226,8 +226,8 @@ class SimulatedDocument:
     async def buy_number(self, number: str, ref: str) -> Receipt:
         return await self._numbers.buy(number, ref)
 
-    async def release_number(self, number: str, carrier_id: str, ref: str) -> Receipt:  # noqa: ARG002 - by its id
-        return await self._numbers.release(carrier_id, ref)
+    async def release_number(self, number: str, carrier_id: str, ref: str) -> Receipt:
+        return await self._numbers.release(carrier_id or number, ref)
 
     async def close(self) -> None:
         await self._http.close()

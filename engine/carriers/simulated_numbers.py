@@ -1,7 +1,7 @@
 """Numbers at the simulated carrier, in both its shapes: what is on offer, buying, giving back.
 
-Buying and giving back carry our `ref`, and the carrier answers a repeat of it as it answered the first: so a request whose
-answer was lost is simply sent again.
+Buying and giving back carry our `ref`, and the carrier answers a repeat of it as it answered the first: so a request
+whose answer was lost is simply sent again.
 """
 
 from collections.abc import Mapping

@@ -13,6 +13,7 @@ from engine.coordinator.duty import AWAY, Duty, Keeper
 from engine.coordinator.health import Census, Health, Rests
 from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
+from engine.coordinator.operations import Audit, Operations
 from engine.coordinator.rescue import Rescue
 from engine.coordinator.shard import Shard
 from engine.coordinator.stats import Stats
@@ -25,7 +26,7 @@ from engine.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-POOL_SIZE = 13  # one connection per duty
+POOL_SIZE = 18  # one connection per duty
 _STALE_S = 15.0
 
 
@@ -52,6 +53,8 @@ class Coordinator:
             Health(runtime),
             Rests(runtime),
             Census(runtime),
+            Operations(runtime),
+            Audit(runtime),
         ]
         self._keepers = [Keeper(self.dispatch, nudge), *map(Keeper, duties)]
 

@@ -6,7 +6,7 @@ from engine.clock import real_now
 from engine.coordinator.shard import Shard
 from engine.rules.usage import day_of
 from engine.runtime import Runtime
-from engine.store import counts, idempotency, partitions, usage
+from engine.store import counts, idempotency, operations, partitions, usage
 
 _OPEN_MINUTES = 2  # a lane may still be writing to the present and the past one
 _OPEN_DAYS = 10  # usage of a day may still change while its last texts wait for their reports
@@ -52,3 +52,5 @@ class Purge:
             await idempotency.purge(conn)
         async with self._db.begin() as conn:
             await usage.fold(conn, day_of(self._clock.now() - timedelta(days=_OPEN_DAYS)))
+        async with self._db.begin() as conn:
+            await operations.purge(conn)

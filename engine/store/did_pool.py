@@ -19,11 +19,13 @@ log = structlog.get_logger(__name__)
 
 ENGINE = "engine"  # the actor of what the engine does by itself
 
-_LOCK = text("""
+_SELECT = """
     select d.id, d.account_id, d.number, d.state, d.state_reason, d.state_until, d.flags, d.warming_since, d.carrier,
            d.created_at, a.settings ->> 'didPolicy' as policy
-      from dids d join accounts a on a.id = d.account_id where d.id = :id for update of d
-""")
+      from dids d join accounts a on a.id = d.account_id
+"""
+_LOCK = text(f"{_SELECT} where d.id = :id for update of d")
+_FIND = text(f"{_SELECT} where d.account_id = :account_id and d.number = :number and d.state <> 'released'")
 _MOVE = text("""
     update dids set state = :state, state_reason = :reason, state_until = :until, flags = :flags,
                     warming_since = :warming_since
@@ -36,7 +38,7 @@ _BY_STATE = text("select state, count(*) as numbers from dids where state <> 're
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A number whose row is locked."""
+    """A number and how it stands."""
 
     id: int
     account_id: int
@@ -57,6 +59,12 @@ class Numbered:
 async def lock(conn: AsyncConnection, did_id: int) -> Numbered | None:
     """The number, locked until the transaction ends. One at a time: texts lock several, in an order of their own."""
     row = (await conn.execute(_LOCK, {"id": did_id})).one_or_none()
+    return _numbered(row) if row else None
+
+
+async def find(conn: AsyncConnection, account_id: int, number: str) -> Numbered | None:
+    """The account's own number, by its E.164 text; not locked."""
+    row = (await conn.execute(_FIND, {"account_id": account_id, "number": number})).one_or_none()
     return _numbered(row) if row else None
 
 

@@ -118,6 +118,7 @@ dids = Table(
     _at("warming_since"),
     Column("flags", SmallInteger, nullable=False, server_default=text("0")),  # labels, spam codes, network blocks
     Column("carrier", Text, nullable=False, server_default=""),  # where it was bought; empty: registered by hand
+    Column("carrier_number_id", Text),  # the carrier's own id of it
     Column("label", Text, nullable=False, server_default=""),
     Column("line_id", BigInteger),  # null: it belongs to the whole account
     Column("calls_per_minute", Integer),  # engine minutes; null: the setting
@@ -199,9 +200,10 @@ operations = Table(
     Column("result", JSONB),
     Column("error", JSONB),
     Column("tries", SmallInteger, nullable=False, server_default=text("0")),
-    _at("next_try_at"),  # real; null once it is over
+    _at("next_try_at"),  # real, as the two times below with a comment; null once it is over
+    _at("queued_at", nullable=False, default="now()"),  # real
     _at("created_at", nullable=False),
-    _at("finished_at"),
+    _at("finished_at"),  # real
     CheckConstraint("status in ('pending','done','failed')", name="operations_status_known"),
     Index("operations_once", "account_id", "once", unique=True, postgresql_where=text("once is not null")),
     Index("operations_due", "next_try_at", postgresql_where=text("next_try_at is not null")),

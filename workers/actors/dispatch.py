@@ -17,6 +17,7 @@ def declare(
     dial: Callable[[Job], None],
     settle: Callable[[str, list[int]], None],
     watch: Callable[[str, list[AttemptKey]], None],
+    operate: Callable[[str, int], None],
 ) -> None:
     """Declares the actors on `broker`. The callables hand the work to the process's pipeline, with its message id."""
 
@@ -39,6 +40,11 @@ def declare(
     def watch_attempts(keys: list[list[int]]) -> None:
         """Looks at attempts whose time has come. Returns at acceptance; the result is in PostgreSQL."""
         watch(_message_id(), [AttemptKey(*key) for key in keys])
+
+    @dramatiq.actor(broker=broker, queue_name=Queue.SETTLE, actor_name=Actor.RUN_OPERATION)
+    def run_operation(operation_id: int) -> None:
+        """Does at a carrier what the api asked for. Returns at acceptance; the result is in PostgreSQL."""
+        operate(_message_id(), operation_id)
 
 
 def _job(hint: tuple[int | str, ...], channel: Channel) -> Job:

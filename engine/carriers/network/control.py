@@ -47,7 +47,7 @@ class Control:
         return _reply(faults.model_dump())
 
     async def labels(self, request: web.Request) -> web.Response:
-        """`{"+1…": "words"}` labels a number at every analytics engine, null takes the label off. Answers all labels."""
+        """`{"+1…": "words"}` labels a number at every engine, null takes its label off. Answers all labels."""
         try:
             changes = dict(orjson.loads(await request.read()))
         except (TypeError, ValueError) as error:

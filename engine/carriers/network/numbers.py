@@ -7,6 +7,7 @@ numbers until somebody buys one. A request that carries a known ref is answered 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from aiohttp import web
 
@@ -71,8 +72,8 @@ class Inventory:
         return owned
 
     def release(self, account: Account, owned_id: str, ref: str) -> bool:
-        """False when it was not held. A number that is given back is on offer again."""
-        owned = next((each for each in self._sold.values() if each.id == owned_id), None)
+        """By id or number; false when it was not held. A number that is given back is on offer again."""
+        owned = next((each for each in self._sold.values() if owned_id in (each.id, each.number)), None)
         if owned is None or owned.account_id != account.id:
             return False
         del self._sold[owned.number]
@@ -123,6 +124,7 @@ def _offer(number: str, area: AreaCode) -> dict[str, object]:
     }
 
 
+@cache
 def _geographic() -> Mapping[str, AreaCode]:
     return {code: area for code, area in area_codes().items() if area.kind == "geographic" and area.zones}
 

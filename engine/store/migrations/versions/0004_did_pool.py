@@ -17,6 +17,7 @@ ALTER TABLE dids ADD COLUMN state_until TIMESTAMP WITH TIME ZONE;
 ALTER TABLE dids ADD COLUMN warming_since TIMESTAMP WITH TIME ZONE;
 ALTER TABLE dids ADD COLUMN flags SMALLINT DEFAULT 0 NOT NULL;
 ALTER TABLE dids ADD COLUMN carrier TEXT DEFAULT '' NOT NULL;
+ALTER TABLE dids ADD COLUMN carrier_number_id TEXT;
 ALTER TABLE dids DROP CONSTRAINT dids_number_key;
 CREATE UNIQUE INDEX dids_number_held ON dids (number) WHERE state <> 'released';
 CREATE INDEX dids_state_ends ON dids (state_until) WHERE state_until is not null;
@@ -78,6 +79,7 @@ CREATE TABLE operations (
     error JSONB,
     tries SMALLINT DEFAULT 0 NOT NULL,
     next_try_at TIMESTAMP WITH TIME ZONE,
+    queued_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     finished_at TIMESTAMP WITH TIME ZONE,
     PRIMARY KEY (id),
