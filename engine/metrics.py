@@ -43,10 +43,6 @@ TICK_SECONDS = Histogram("carillon_coordinator_tick_seconds", "One round of the 
 DIDS = Gauge("carillon_dids", "Own numbers by state, over all accounts.", ["state"])
 OPERATIONS = Counter("carillon_operations_total", "Operations at carriers that ended.", ["kind", "status"])
 
-# the DID pool
-DIDS = Gauge("carillon_dids", "Own numbers by state, over all accounts.", ["state"])
-OPERATIONS = Counter("carillon_operations_total", "Operations at carriers that ended.", ["kind", "status"])
-
 # carriers' callbacks
 CALLBACKS = Counter("carillon_callbacks_total", "Callbacks by what became of them.", ["carrier", "result"])
 INBOUND = Counter("carillon_inbound_total", "What people sent to us.", ["carrier", "channel", "meaning"])
