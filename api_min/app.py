@@ -76,7 +76,8 @@ class Application(FastAPI):
         described = super().openapi()
         for methods in described["paths"].values():
             for operation in methods.values():
-                operation["responses"].pop("422", None)
+                if _is_validation(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
         return described
 
 

@@ -54,6 +54,13 @@ SCOPES = {
     ("GET", "/api/webhooks/{id}/logs"): "webhooks:manage",
     ("POST", "/api/webhooks/{id}/test"): "webhooks:manage",
     ("POST", "/api/webhooks/{id}/logs/{id}/redeliver"): "webhooks:manage",
+    ("GET", "/api/dids/search"): "dids:read",
+    ("POST", "/api/dids/purchase"): "dids:manage",
+    ("DELETE", "/api/dids/{id}"): "dids:manage",
+    ("GET", "/api/dids/{id}/health"): "dids:read",
+    ("GET", "/api/reputation"): "dids:read",
+    ("GET", "/api/reputation/{id}"): "dids:read",
+    ("GET", "/api/operations/{id}"): "dids:read",
     ("GET", "/api/keys"): "*",
     ("POST", "/api/keys"): "*",
     ("DELETE", "/api/keys/{id}"): "*",
@@ -73,6 +80,7 @@ BODIES = {
     "/api/teams": {"name": "x"},
     "/api/users": {"name": "x"},
     "/api/lines": {"name": "x"},
+    "/api/dids/purchase": {"numbers": ["+14155550188"]},
     "/api/keys": {"name": "x", "scopes": ["*"]},
     "/api/webhooks": {"url": "https://example.com/", "events": ["*"]},
     "/api/webhooks/{id}": {"active": False},
@@ -113,7 +121,8 @@ async def test_a_key_in_the_query_opens_no_route_but_streams(client: Client) -> 
     assert answer.status == 401
 
 
-async def test_each_route_wants_its_scope_and_names_it(api: Api) -> None:
+async def test_each_route_wants_its_scope_and_names_it(serve: Serve) -> None:
+    api = await serve(operation_wait_s=0.01)  # no worker is there
     owner = await api.client(numbers=[DID])
     everything = sorted({*SCOPES.values()} - {"*"})
     for (method, template), scope in SCOPES.items():
@@ -140,7 +149,8 @@ async def test_a_stream_opens_to_its_scope_alone(api: Api, path: str, scope: str
             assert answer.headers["X-Request-Id"]
 
 
-async def test_another_tenant_finds_nothing(api: Api) -> None:
+async def test_another_tenant_finds_nothing(serve: Serve) -> None:
+    api = await serve(operation_wait_s=0.01)
     owner, stranger = await api.client(numbers=[DID]), await api.client()
     campaign_id = await owner.campaign()
     await owner("POST", f"/api/campaigns/{campaign_id}/prospects", {"phones": ["+14155550100"]})
@@ -154,6 +164,9 @@ async def test_another_tenant_finds_nothing(api: Api) -> None:
     things["/api/webhooks"] = (await owner("POST", "/api/webhooks", BODIES["/api/webhooks"])).json["id"]
     for path in ("/api/teams", "/api/users", "/api/lines"):
         things[path] = (await owner("POST", path, {"name": "x"})).json["id"]
+    operation = (await owner("GET", "/api/dids/search")).json["id"]
+    things = {"/api/campaigns": campaign_id, "/api/voice": call.json["id"], "/api/keys": key_id, "/api/dids": DID}
+    things |= {"/api/reputation": DID, "/api/operations": operation, "/api/sms": "msg_0000000000001"}
     for method, template in SCOPES:
         if "{id}" not in template:
             continue
