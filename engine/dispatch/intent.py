@@ -240,7 +240,7 @@ def _judge(
     if not hours.open:
         held.later.append((hint, str(Refusal.OUTSIDE_WINDOW), hours.next_open_at or now + HELD_FOR))
         return Refusal.OUTSIDE_WINDOW
-    if sender is not None and _is_ready(sender, hint, campaign):
+    if _is_ready(sender, hint, campaign):
         return None
     if sender is not None and hint.attempt > 1 and sender.is_blocked:
         held.later.append((hint, Refusal.SENDER_BLOCKED, now + BLOCKED_FOR))
@@ -248,8 +248,10 @@ def _judge(
     return Refusal.SENDER_NOT_READY
 
 
-def _is_ready(sender: Sender, hint: Hint, campaign: CampaignFacts) -> bool:
+def _is_ready(sender: Sender | None, hint: Hint, campaign: CampaignFacts) -> bool:
     """An answer that the law asks for comes from the number that was written to, even while that rests."""
+    if sender is None:
+        return False
     is_ours = sender.is_ready(hint.account_id, hint.from_number, campaign.channel, is_answer=campaign.is_system)
     return is_ours and (campaign.channel is Channel.VOICE or campaign.is_direct or sender.sms_free)
 

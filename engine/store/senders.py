@@ -54,7 +54,8 @@ class Senders:
 async def of_campaign(conn: AsyncConnection, campaign: Campaign) -> Senders:
     """The account's numbers that can carry the campaign's channel and match its caller ids, oldest first.
 
-    A caller id is an E.164 number or a North American area code; no caller ids mean every number of the account.
+    A caller id is an E.164 number or a North American area code; no caller ids mean every number of the account. An
+    answer that the law asks for comes from the number that was written to, even while that rests.
     """
     params = {
         "account_id": campaign.account_id,
@@ -77,7 +78,7 @@ async def of_campaign(conn: AsyncConnection, campaign: Campaign) -> Senders:
             row.room,
         )
         for row in rows
-        if DidState(row.state) in did_pool.USABLE
+        if campaign.is_system or DidState(row.state) in did_pool.USABLE
     ]
     resting = {
         row.id: Resting(row.number, row.state_until, row.state_reason in did_pool.BLOCKED)

@@ -240,15 +240,20 @@ async def test_without_a_provider_nobody_is_asked(serve: Serve) -> None:
 
 
 async def test_a_carrier_that_is_away_is_503(serve: Serve) -> None:
-    api = await serve(simulated_url="http://127.0.0.1:9")
+    api = await serve(simulated_url="http://127.0.0.1:9", operation_wait_s=60.0)
     client = await api.client()
-    async with api.runtime.db.begin() as conn:
-        await conn.execute(text("alter table operations alter queued_at set default now() - interval '1 hour'"))
-    try:
-        async with working(api):
-            answer = await client("GET", "/api/dids/search")
-    finally:
-        async with api.runtime.db.begin() as conn:
-            await conn.execute(text("alter table operations alter queued_at set default now()"))
+
+    async def age() -> None:
+        """The operation is as old as it takes to be given up."""
+        while True:
+            async with api.runtime.db.begin() as conn:
+                await conn.execute(text("update operations set queued_at = queued_at - interval '1 hour'"))
+            await asyncio.sleep(0.01)
+
+    ageing = asyncio.create_task(age())
+    async with working(api):
+        answer = await client("GET", "/api/dids/search")
+    ageing.cancel()
+    await asyncio.gather(ageing, return_exceptions=True)
     assert (answer.status, answer.error["code"]) == (503, "unavailable")
     assert answer.error["fields"]["operation"].startswith("op_")

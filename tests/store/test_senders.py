@@ -43,6 +43,30 @@ async def test_numbers_of_a_campaign(
 
 
 @pytest.mark.usefixtures("owned")
+async def test_answers_that_the_law_asks_for_come_from_resting_numbers_too(db: AsyncEngine, campaign: Campaign) -> None:
+    async with db.begin() as conn:
+        states = text("update dids set state = case number when :kept then 'burned' else 'released' end")
+        await conn.execute(states, {"kept": BOTH})
+        assert (await senders.of_campaign(conn, campaign)).usable == []
+        found = await senders.of_campaign(conn, replace(campaign, is_system=True))
+    assert [did.number for did in found.usable] == [BOTH]
+
+
+@pytest.mark.usefixtures("owned")
+async def test_what_rests_is_told_apart(db: AsyncEngine, campaign: Campaign, clock: Clock) -> None:
+    async with db.begin() as conn:
+        statement = text(
+            "update dids set state = :state, state_reason = :reason, state_until = :until where number = :n"
+        )
+        for number, state, reason in ((BOTH, "cooling", "label"), (VOICE, "cooling", "low_score"), (FAR, "burned", "")):
+            values = {"n": number, "state": state, "reason": reason, "until": clock.now()}
+            await conn.execute(statement, values)
+        found = await senders.of_campaign(conn, campaign)
+    assert found.usable == []
+    assert {each.number: each.is_blocked for each in found.resting.values()} == {BOTH: True, VOICE: False}
+
+
+@pytest.mark.usefixtures("owned")
 async def test_only_active_numbers_of_the_account_are_used(db: AsyncEngine, campaign: Campaign, clock: Clock) -> None:
     async with db.begin() as conn:
         other = await accounts.create(conn, "Other", clock.now())
