@@ -39,7 +39,7 @@ class Sender:
     def is_ready(self, account_id: int, number: str, channel: str, *, is_answer: bool = False) -> bool:
         return (
             self.account_id == account_id
-            and (self.state in did_pool.USABLE or (is_answer and self.state is not DidState.RELEASED))
+            and self.state in (did_pool.ANSWERING if is_answer else did_pool.USABLE)
             and self.number == number
             and channel in self.capabilities
         )

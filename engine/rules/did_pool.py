@@ -52,6 +52,8 @@ class Cause(StrEnum):
 S, C = DidState, Cause
 
 USABLE = frozenset({S.WARMING, S.ACTIVE})
+# A number that rests still gives the answers that the law asks for, when somebody writes to it.
+ANSWERING = USABLE | {S.COOLING, S.QUARANTINE}
 FLAGS = frozenset({C.LABEL, C.SPAM_CODE, C.NETWORK_BLOCK, C.LOW_SMS_SCORE})
 # Why a number rests that a carrier or an engine has turned against: nobody is contacted again from another instead.
 BLOCKED = FLAGS | {C.STILL_LABELLED}

@@ -66,6 +66,7 @@ async def of_campaign(conn: AsyncConnection, campaign: Campaign) -> Senders:
     }
     rows = (await conn.execute(_OF_CAMPAIGN, params)).all()
     is_sms = campaign.channel == "sms"
+    in_use = did_pool.ANSWERING if campaign.is_system else did_pool.USABLE
     usable = [
         Sender(
             row.id,
@@ -78,7 +79,7 @@ async def of_campaign(conn: AsyncConnection, campaign: Campaign) -> Senders:
             row.room,
         )
         for row in rows
-        if campaign.is_system or DidState(row.state) in did_pool.USABLE
+        if DidState(row.state) in in_use
     ]
     resting = {
         row.id: Resting(row.number, row.state_until, row.state_reason in did_pool.BLOCKED)

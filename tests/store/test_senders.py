@@ -45,7 +45,7 @@ async def test_numbers_of_a_campaign(
 @pytest.mark.usefixtures("owned")
 async def test_answers_that_the_law_asks_for_come_from_resting_numbers_too(db: AsyncEngine, campaign: Campaign) -> None:
     async with db.begin() as conn:
-        states = text("update dids set state = case number when :kept then 'burned' else 'released' end")
+        states = text("update dids set state = case number when :kept then 'cooling' else 'burned' end")
         await conn.execute(states, {"kept": BOTH})
         assert (await senders.of_campaign(conn, campaign)).usable == []
         found = await senders.of_campaign(conn, replace(campaign, is_system=True))
