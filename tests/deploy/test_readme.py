@@ -9,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from api_min.cli.main import COMMANDS
+from api_min.did_schemas import PurchaseIn
 from api_min.ownership_schemas import LineIn, TeamIn, UserIn
 from api_min.schemas import CallIn, DidIn, KeyIn, PhonesIn
 from api_min.sms_schemas import MessageIn, PreviewIn
@@ -31,6 +32,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "webhooks": WebhookIn,
     "sms": MessageIn,
     "preview": PreviewIn,
+    "purchase": PurchaseIn,
 }
 
 
