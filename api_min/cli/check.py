@@ -54,7 +54,12 @@ async def _run(settings: Settings, promises: Sequence[str], carrier_log: Path | 
             engine_clock = await clock.read(conn)
         creates = read_creates(carrier_log) if carrier_log else None
         evidence = Evidence(
-            engine, engine_clock, creates, ticket_s=settings.ticket_s, sms_gap_s=float(settings.sms_gap_s)
+            engine,
+            engine_clock,
+            creates,
+            ticket_s=settings.ticket_s,
+            sms_gap_s=float(settings.sms_gap_s),
+            did_policy=settings.did_policy,
         )
         return await run_checks(evidence, promises)
     finally:

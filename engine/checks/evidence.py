@@ -34,6 +34,7 @@ class Evidence:
     creates: tuple[Create, ...] | None = None
     ticket_s: float = 2.0
     sms_gap_s: float = 900.0
+    did_policy: str = ""  # the setting
     # A create leaves at its slot and is stamped when the carrier's process reads it: on a busy machine a little later.
     arrival_jitter_s: float = 0.05
     relay_s: float = 5.0  # within which the relay must take an event; alive, it does so in milliseconds

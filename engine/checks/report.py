@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from engine.checks import attempts, contacts, events, limits, prospects, tenants, usage
+from engine.checks import attempts, callers, contacts, events, limits, prospects, tenants, usage
 from engine.checks.evidence import Evidence
 
 
@@ -34,6 +34,7 @@ CHECKS = (
     Check("P2", attempts.creates_were_intended, needs_log=True),
     Check("P4", limits.sms_spacing, needs_log=True),
     Check("P4", limits.call_rate, needs_log=True),
+    Check("P4", callers.calls_per_number),
     Check("P5", contacts.suppressed_left_alone),
     Check("P5", contacts.inside_window),
     Check("P5", contacts.creates_followed_intents, needs_log=True),

@@ -9,6 +9,10 @@ _ORPHANS: dict[str, str] = {
     "campaigns without account": "campaigns c where not exists (select from accounts a where a.id = c.account_id)",
     "keys without account": "api_keys k where not exists (select from accounts a where a.id = k.account_id)",
     "DIDs without account": "dids d where not exists (select from accounts a where a.id = d.account_id)",
+    "operations without account": "operations o where not exists (select from accounts a where a.id = o.account_id)",
+    "reputations of another account than their DID": (
+        "did_reputation r left join dids d on d.id = r.did_id where d.account_id is distinct from r.account_id"
+    ),
     "suppressions without account": (
         "suppressions s where not exists (select from accounts a where a.id = s.account_id)"
     ),

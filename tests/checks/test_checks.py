@@ -32,6 +32,17 @@ BREAKS = [
     (f"update attempts set phone = '+14155550999' where phone = '{WAITING}'", "creates_were_intended"),
     ("update campaigns set calls_per_second = 0.5", "call_rate"),
     (
+        """with live as (update campaigns set is_live = true)
+           update accounts set settings = '{"didPolicy"\\: {"perHour"\\: 3}}'""",
+        "calls_per_number",
+    ),
+    (
+        """with live as (update campaigns set is_live = true)
+           update accounts set settings = '{"didPolicy"\\: {"perDay"\\: 3, "warming"\\: [2]}}'""",
+        "calls_per_number",
+    ),
+    ("insert into did_reputation select id, 1, false, 1, '[]', now() from dids", "accounts_agree"),
+    (
         f"insert into suppressions select account_id, '{WAITING}', 'stop', 'sms', '-infinity' from dids",
         "suppressed_left_alone",
     ),
