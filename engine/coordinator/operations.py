@@ -7,7 +7,7 @@ from engine.rules.operation import Kind
 from engine.runtime import Runtime
 from engine.store import did_pool, operations, reputation
 
-_HOLD_S = 5.0  # a worker takes it within this, or is asked again
+_HOLD_S = 1.0  # a worker takes it within this, or is asked again
 _DAY_S = 86_400
 _MOST_AUDITS = 1_000
 

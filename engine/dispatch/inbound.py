@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine import metrics
 from engine.clock import Clock, iso, real_now
 from engine.ids import encode, new_id
+from engine.rules import did_health, opt_out, segments
 from engine.rules import inbound as answers
-from engine.rules import opt_out, segments
+from engine.rules.did_health import Kind
 from engine.rules.events import Event, Owner
 from engine.rules.opt_out import Meaning, Reading
 from engine.rules.phone import is_e164
@@ -38,6 +39,7 @@ from engine.rules.telephony import (
 )
 from engine.rules.usage import Use, day_of
 from engine.store import callbacks, campaigns, counts, inbound, lines, locks, outbox, suppressions, usage
+from engine.store import did_health as health_store
 from engine.store.callbacks import Report
 from engine.store.inbound import OPTED_OUT, Contact, NewMessage, Number
 
@@ -200,6 +202,8 @@ async def _opt_out(
     account_id, phone = new.number.account_id, new.message.from_
     source = suppressions.SMS_KEYWORD if reading.is_keyword else suppressions.SMS_TEXT
     is_new = bool(await suppressions.add(conn, account_id, [phone], OPTED_OUT, source, clock))
+    if is_new:
+        await health_store.append(conn, [new.number.did_id], [did_health.encode(Kind.STOPPED, None)], new.now)
     cancelled = await inbound.cancel(conn, [each for each in mine if each.is_open])
     _count_cancelled(deltas, cancelled)
     events = [_opted_out(new, reading)] if is_new else []

@@ -63,9 +63,10 @@ class Kind(IntEnum):
     OPTED_OUT = 10
     UNDELIVERED = 11  # nobody knows why
     UNREACHABLE = 12  # the recipient's own fault
+    STOPPED = 13  # a person wrote to the number to be left alone: no text of ours, but what ours have caused
 
 
-TEXTS = frozenset({Kind.DELIVERED, Kind.FILTERED, Kind.OPTED_OUT, Kind.UNDELIVERED, Kind.UNREACHABLE})
+TEXTS = frozenset(kind for kind in Kind if kind >= Kind.DELIVERED)
 _ANSWERED = frozenset({Kind.MACHINE, Kind.PERSON})
 
 
@@ -169,10 +170,10 @@ def count(kinds: Sequence[Kind]) -> Texts:
     """The texts among these outcomes. One whose recipient is at fault was sent, and counts against nobody."""
     texts = [kind for kind in kinds if kind in TEXTS]
     return Texts(
-        len(texts),
+        len(texts) - texts.count(Kind.STOPPED),
         sum(kind in (Kind.DELIVERED, Kind.UNREACHABLE) for kind in texts),
         texts.count(Kind.FILTERED),
-        texts.count(Kind.OPTED_OUT),
+        texts.count(Kind.OPTED_OUT) + texts.count(Kind.STOPPED),
         texts.count(Kind.UNDELIVERED),
     )
 

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from engine.clock import Clock
+from engine.rules.did_health import Kind
 from engine.rules.inbound import reply
 from engine.rules.opt_out import Meaning
 from engine.rules.segments import count
@@ -30,6 +31,7 @@ async def test_stop_suppresses_cancels_and_confirms_at_once(world: World, write:
         counted = await world.counts(campaign)
         assert (counted["cancelled"], counted["suppressed"]) == (1, 1)
     assert await world.counts(calls) == {"total": 2, "queued": 1, "cancelled": 1, "suppressed": 1, "retrying": 1}
+    assert await world.execute("select codes from did_outcomes") == [([Kind.STOPPED],)]  # it tells on the number, too
     rows = await world.execute("select distinct phone, reason from prospects where state = 5")
     assert rows == [(PERSON, "opted_out")]
     told = await events(world)

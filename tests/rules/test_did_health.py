@@ -146,6 +146,7 @@ def test_an_sms_score_is_a_share(texts: Texts, pool: Texts) -> None:
 def test_texts_are_counted() -> None:
     kinds = [K.DELIVERED, K.FILTERED, K.OPTED_OUT, K.UNDELIVERED, K.UNREACHABLE, K.PERSON]
     assert count(kinds) == Texts(5, 2, 1, 1, 1)
+    assert count([*kinds, K.STOPPED]) == Texts(5, 2, 1, 2, 1)
 
 
 V, T = Channel.VOICE, Channel.SMS
