@@ -56,7 +56,7 @@ async def change_did(number: str, body: DidChange, caller: Writer, held: Held) -
         did = await dids.change(conn, did, label, line_id if "line_id" in given else did.line_id)
         detail = {"label": did.label, "lineId": owners.show("line", did.line_id)}
         await audit.record(conn, caller.account_id, caller.actor, "did.change", did.number, runtime.clock.now(), detail)
-    return reply(_show(did))
+    return reply(show(did))
 
 
 @router.get("", response_model=DidsOut, response_model_exclude_none=True)

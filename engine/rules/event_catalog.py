@@ -21,7 +21,7 @@ CHANNEL_SUMMARIES = {
     "ivr": "Sessions of voice menus; none of their events has a name yet",
     "billing": "Usage",
     "webhook": "What became of webhook deliveries; never itself sent to webhooks",
-    "reputation": "The reputation of numbers; none of its events has a name yet",
+    "reputation": "Labels that analytics engines put on numbers",
 }
 
 
@@ -47,6 +47,7 @@ class CatalogEvent:
 
 _SMS, _CALL, _END = "engine.rules.sms_flow", "engine.rules.call_flow", "engine.rules.call_end"
 _INBOUND = "engine.dispatch.inbound"
+_TRADE = "engine.store.did_trade"
 _WEBHOOKS = "engine.webhooks.record"
 _CONTACT: Example = {
     "attempt": 1,
@@ -206,13 +207,28 @@ _CAMPAIGN_EVENTS = (
     ),
 )
 _OTHER_EVENTS = (
-    _E("did.purchased", "A number was bought", p.DidChanged, _DID | {"state": "warming"}),
-    _E("did.released", "A number was given back", p.DidChanged, _DID | {"state": "released"}),
+    _E("did.purchased", "A number was bought", p.DidTraded, _DID | {"state": "warming", "carrier": "…"}, _TRADE),
+    _E("did.released", "A number was given back", p.DidTraded, _DID | {"state": "released"}, _TRADE),
     _E(
         "did.state_changed",
         "A number's state changed",
-        p.DidChanged,
-        _DID | {"state": "cooling", "previousState": "active"},
+        p.DidStateChanged,
+        _DID | {"from": "active", "to": "cooling", "reason": "low_score", "until": "2026-03-11T20:00:00.000Z"},
+        "engine.store.did_pool",
+    ),
+    _E(
+        "reputation.flagged",
+        "An analytics engine labels a number",
+        p.ReputationChanged,
+        _DID | {"flagged": True, "overallScore": 0.05, "reason": "north: Scam Likely"},
+        "engine.rules.reputation",
+    ),
+    _E(
+        "reputation.cleared",
+        "A number is free of labels again",
+        p.ReputationChanged,
+        _DID | {"flagged": False, "overallScore": 0.9, "reason": ""},
+        "engine.rules.reputation",
     ),
     _E(
         "billing.usage",

@@ -16,6 +16,7 @@ E164 = Field(description="E.164", examples=["+14155550123"])
 Outcome = Literal[
     "human_connected", "voicemail", "no_answer", "busy", "failed", "abandoned", "unknown", "delivered"
 ]  # of `engine.rules.prospect`
+DidState = Literal["warming", "active", "cooling", "burned", "quarantine", "released"]
 Verdict = Literal["human", "machine", "machine_ready", "fax", "silence", "screening", "unknown"]
 
 
@@ -211,11 +212,28 @@ class CampaignPaused(Payload):
     reason: str
 
 
-class DidChanged(Payload):
+class DidTraded(Payload):
     id: str
     number: str = E164
-    state: Literal["warming", "active", "cooling", "burned", "quarantine", "released"]
-    previous_state: str | None = None
+    state: DidState
+    carrier: str | None = None
+
+
+class DidStateChanged(Payload):
+    id: str
+    number: str = E164
+    from_: DidState = Field(alias="from")
+    to: DidState
+    reason: str = Field(description="`engine.rules.did_pool.Cause`", examples=["low_score", "label", "network_block"])
+    until: datetime | None = Field(None, description="when the state ends by itself")
+
+
+class ReputationChanged(Payload):
+    id: str
+    number: str = E164
+    flagged: bool
+    overall_score: float = Field(ge=0, le=1, description="1: clean")
+    reason: str = Field(description="the engines that flag it, with their words", examples=["north: Scam Likely"])
 
 
 class BillingUsage(Payload):

@@ -47,7 +47,11 @@ TRUNX = {
     "billing": {"billing.usage"},
 }
 # Ours, in channels of the reference.
-MORE = {"sms": {"sms.opt_out"}, "webhook": {"webhook.delivered", "webhook.failed"}}
+MORE = {
+    "reputation": {"reputation.flagged", "reputation.cleared"},
+    "sms": {"sms.opt_out"},
+    "webhook": {"webhook.delivered", "webhook.failed"},
+}
 
 # Reference 001.
 TELETRACKER = {
