@@ -19,6 +19,7 @@ from engine import ids
 from engine.carriers.port import Capabilities
 from engine.errors import InvalidInput, NotFound
 from engine.rules import content, segments
+from engine.rules.did_pool import USABLE
 from engine.rules.phone import is_e164
 from engine.rules.segments import Segments
 from engine.store import accounts, audit, campaigns, dids, messages
@@ -30,7 +31,6 @@ Reader = Annotated[Caller, needs("sms:read")]
 Writer = Annotated[Caller, needs("sms:send")]
 
 _LONGEST_URL = 2_048
-_SENDABLE = "active"
 
 
 @router.post("", status_code=201, response_model=QueuedOut, responses={422: {"model": ErrorOut}})
@@ -129,8 +129,8 @@ def _check_sender(number: str, did: dids.Did | None) -> None:
         fault = f"{number} is not one of your numbers; GET /api/dids lists them"
     elif "sms" not in did.capabilities:
         fault = f"{number} is for {' and '.join(did.capabilities)}; choose one with the capability sms"
-    elif did.state != _SENDABLE:
-        fault = f"{number} is {did.state} and may not send; choose an active number"
+    elif did.state not in USABLE:
+        fault = f"{number} is {did.state} and may not send; choose an active or warming number"
     else:
         return
     raise InvalidInput(f"from: {fault}", {"from": fault})

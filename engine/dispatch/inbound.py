@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine import metrics
 from engine.clock import Clock, iso, real_now
 from engine.ids import encode, new_id
-from engine.rules import did_health, opt_out, segments
+from engine.rules import did_health, did_pool, opt_out, segments
 from engine.rules import inbound as answers
 from engine.rules.did_health import Kind
 from engine.rules.events import Event, Owner
@@ -44,8 +44,6 @@ from engine.store.callbacks import Report
 from engine.store.inbound import OPTED_OUT, Contact, NewMessage, Number
 
 log = structlog.get_logger(__name__)
-
-_SERVED = ("active", "warming")  # states of a number that may answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +222,7 @@ async def _answer(
 ) -> int | None:
     """Queues the one answer to this message, from the number that was written to."""
     number, phone = new.number, new.message.from_
-    if number.state not in _SERVED or Channel.SMS not in number.capabilities or not is_e164(phone):
+    if number.state not in did_pool.ANSWERING or Channel.SMS not in number.capabilities or not is_e164(phone):
         log.warning("reply.impossible", message=encode("msg", new.id), number=number.number, state=number.state)
         return None
     home = await campaigns.direct(
