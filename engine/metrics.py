@@ -29,6 +29,9 @@ INTENT_SECONDS = Histogram("carillon_intent_seconds", "One batch's intent transa
 CREATE_SECONDS = Histogram("carillon_create_seconds", "Create sent to answer.", buckets=_FAST_S)
 LIMITER_WAIT_SECONDS = Histogram("carillon_limiter_wait_seconds", "Waiting for a send slot.", buckets=_FAST_S)
 SLOTS_FORFEITED = Counter("carillon_slots_forfeited_total", "Send slots missed and given up.")
+LANES_CLOSED = Counter(
+    "carillon_lanes_closed_total", "Times that a carrier's own rate limit closed a lane.", ["carrier"]
+)
 TICKETS_EXPIRED = Counter("carillon_tickets_expired_total", "Intents whose ticket ran out before a byte was sent.")
 UNKNOWN_OPEN = Gauge("carillon_unknown_open", "Attempts whose create is doubtful and not yet reconciled.")
 

@@ -6,13 +6,18 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.errors import InvalidInput
+from engine.rules.account_limits import SLOWEST, UNLIMITED, AccountLimits, parse_limits
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
 from engine.rules.schedule import Schedule, parse_schedule
 from engine.rules.telephony import Channel
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,14 @@ class CampaignFacts:
     mode: VoiceMode | SmsMode
     schedule: Schedule
     agent: Agent | None  # the campaign's agent target, else its account's
+    limits: AccountLimits = UNLIMITED  # of its account at the carrier
 
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""
     select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.status, c.carrier, c.calls_per_second,
-           c.mode::text, c.schedule::text, a.agent::text
+           c.mode::text, c.schedule::text, a.agent::text,
+           (a.settings -> 'limits')::text as limits
       from campaigns c join accounts a on a.id = c.account_id
      where c.id = any(cast(:ids as bigint[]))
 """)
@@ -60,6 +67,7 @@ def _facts(row: Any) -> CampaignFacts:
         mode=mode,
         schedule=_schedule(row.schedule),
         agent=own_agent or _agent(row.agent),
+        limits=_limits(row.limits),
     )
 
 
@@ -76,3 +84,14 @@ def _schedule(schedule: str | None) -> Schedule:
 @lru_cache(maxsize=4096)
 def _agent(agent: str | None) -> Agent | None:
     return parse_agent(orjson.loads(agent)) if agent else None
+
+
+@lru_cache(maxsize=4096)
+def _limits(limits: str | None) -> AccountLimits:
+    if limits is None:
+        return UNLIMITED
+    try:
+        return parse_limits(orjson.loads(limits))
+    except InvalidInput as error:
+        log.error("account.limits_unreadable", error=error.message)
+        return SLOWEST

@@ -10,10 +10,11 @@ acknowledged when its answer is durable, so what is in flight is bounded by the 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import structlog
+from redis import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -21,13 +22,14 @@ from engine.carriers import fence
 from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, SendMessage, Ticket
 from engine.clock import Clock, boottime
 from engine.dispatch.batcher import Batcher
-from engine.dispatch.campaigns import load_campaigns
 from engine.dispatch.intent import Intent, IntentBatch, IntentContext, Job, commit_intents, take_batch
+from engine.dispatch.lanes import LaneBook
 from engine.dispatch.tempo import Tempo
 from engine.ids import attempt_ref
-from engine.limits.slots import Lane, SendSlots, Slot
+from engine.limits.slots import SendSlots, Slot
 from engine.rules.campaign_config import SmsMode, VoiceMode
-from engine.rules.telephony import Channel
+from engine.rules.decision import DEFAULT_RETRY_AFTER_S
+from engine.rules.telephony import Channel, Fault
 from engine.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -38,7 +40,8 @@ RETRY_S = 0.02
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
 GROUP = 64  # creates that share a lead
 NEAR_S = 0.002  # slots that share a timer: a seventh of what a create may be late
-RATE_TTL_S = 1.0  # how long a campaign's calls_per_second is remembered for its slots
+# Whose slot lies further ahead is not kept: a carrier has closed its lane, and the coordinator enqueues it again.
+LONGEST_WAIT_S = 5.0
 
 
 class Answers(Protocol):
@@ -77,7 +80,6 @@ class Pipeline:
     ) -> None:
         self._channel = channel
         self._engine = engine
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._clock = clock
         self._settings = settings
         self._slots = slots
@@ -85,7 +87,7 @@ class Pipeline:
         self._answers = answers
         self._finished = finished
         self._writer = writer
-        self._rates: dict[int, tuple[float, float]] = {}  # campaign → (calls per second, boottime of reading)
+        self._lanes = LaneBook(channel, engine.execution_options(isolation_level="AUTOCOMMIT"), settings)
         self._tempo = Tempo(settings.batch_size)
         self._creates: set[asyncio.Task[None]] = set()
         self._batcher: Batcher[Job] = Batcher(
@@ -145,18 +147,18 @@ class Pipeline:
 
         Creates take their time to begin, so a large batch asks for its slots in groups, each a little later.
         """
-        rates = await self._read_rates({job.hint.campaign_id for job in jobs})
+        await self._lanes.refresh({job.hint.campaign_id for job in jobs})
         groups = [jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)]
         slotted: list[_Slotted] = []
         for number, group in enumerate(groups):
-            slotted += await self._slots_for(group, rates, self._tempo.lead_of_group_s(number, len(groups)))
+            slotted += await self._slots_for(group, self._tempo.lead_of_group_s(number, len(groups)))
         return slotted
 
-    async def _slots_for(self, jobs: list[Job], rates: Mapping[int, float], lead_s: float) -> list[_Slotted]:
+    async def _slots_for(self, jobs: list[Job], lead_s: float) -> list[_Slotted]:
         by_campaign: dict[int, list[Job]] = {}
         for job in jobs:
             by_campaign.setdefault(job.hint.campaign_id, []).append(job)
-        wanted = [(lanes(campaign_id, rates), len(some)) for campaign_id, some in by_campaign.items()]
+        wanted = [(self._lanes.of(campaign_id), len(some)) for campaign_id, some in by_campaign.items()]
         slotted: list[_Slotted] = []
         grants = await self._slots.acquire(wanted, lead_s=lead_s)
         for some, grant in zip(by_campaign.values(), grants, strict=True):
@@ -164,24 +166,14 @@ class Pipeline:
             self._ask_again(some[len(grant.slots) :], grant.ask_at)
         return slotted
 
-    async def _read_rates(self, campaign_ids: Collection[int]) -> dict[int, float]:
-        now = boottime()
-        stale = [c for c in campaign_ids if now - self._rates.get(c, (0.0, 0.0))[1] > RATE_TTL_S]
-        if stale:
-            async with self._reader.connect() as conn:
-                facts = await load_campaigns(conn, stale)
-            for campaign_id in stale:
-                # Texts are paced by their senders, and an unknown campaign gets no intent: any rate will do for both.
-                is_paced = self._channel is Channel.VOICE and campaign_id in facts
-                rate = facts[campaign_id].calls_per_second if is_paced else self._settings.max_calls_per_second
-                self._rates[campaign_id] = (rate, now)
-        return {campaign_id: self._rates[campaign_id][0] for campaign_id in campaign_ids}
-
     def _ask_again(self, jobs: Sequence[Job], ask_at: Sequence[float]) -> None:
         """Submits the jobs once more when their slots come near, in a few groups rather than one timer each."""
         now = boottime()
         groups: dict[int, list[Job]] = {}
+        self._finished([job for job, at in zip(jobs, ask_at, strict=True) if at > now + LONGEST_WAIT_S])
         for job, at in zip(jobs, ask_at, strict=True):
+            if at > now + LONGEST_WAIT_S:
+                break
             groups.setdefault(math.ceil((at - now) / ASK_GRID_S), []).append(job)
         for grid, group in groups.items():
             metrics.LIMITER_WAIT_SECONDS.observe(grid * ASK_GRID_S)
@@ -204,9 +196,8 @@ class Pipeline:
         by_campaign: dict[int, list[Slot]] = {}
         for item in unused:
             by_campaign.setdefault(item.job.hint.campaign_id, []).append(item.slot)
-        rates = {campaign_id: rate for campaign_id, (rate, _) in self._rates.items()}
         for campaign_id, slots in by_campaign.items():
-            await self._slots.give_back(lanes(campaign_id, rates), slots)
+            await self._slots.give_back(self._lanes.of(campaign_id), slots)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -229,6 +220,8 @@ class Pipeline:
             metrics.SLOTS_FORFEITED.inc()
             self._tempo.missed()
             slot = await self._another_slot(intent)
+        if receipt.error is not None and receipt.error.fault is Fault.RATE_LIMITED:
+            await self._close_lane(intent, receipt.error.retry_after_s)
         self._answers.answered(intent, receipt, item.job)
 
     async def _send(self, intent: Intent, ticket: Ticket) -> Receipt:
@@ -241,6 +234,15 @@ class Pipeline:
         except Exception:
             log.exception("create.failed", carrier=intent.campaign.carrier)
             return Receipt(Outcome.UNKNOWN)
+
+    async def _close_lane(self, intent: Intent, retry_after_s: float | None) -> None:
+        """The carrier wants no more for a while: not from this attempt, and not from the others of its account."""
+        for_s = DEFAULT_RETRY_AFTER_S if retry_after_s is None else retry_after_s
+        metrics.LANES_CLOSED.labels(intent.campaign.carrier).inc()
+        try:
+            await self._slots.close((self._lanes.of(intent.hint.campaign_id).carrier,), for_s)
+        except (RedisError, OSError) as error:  # the answer must be written; the next refusal closes the lane
+            log.warning("lane.not_closed", carrier=intent.campaign.carrier, error=str(error))
 
     async def _another_slot(self, intent: Intent) -> Slot | None:
         """For a create that was late for its slot: the next one that comes while the ticket is still good."""
@@ -258,8 +260,7 @@ class Pipeline:
         for each in late:
             by_campaign.setdefault(each.intent.hint.campaign_id, []).append(each)
         try:
-            rates = {campaign_id: self._rates[campaign_id][0] for campaign_id in by_campaign}
-            wanted = [(lanes(campaign_id, rates), len(some)) for campaign_id, some in by_campaign.items()]
+            wanted = [(self._lanes.of(campaign_id), len(some)) for campaign_id, some in by_campaign.items()]
             grants = await self._slots.acquire(wanted, lead_s=self._tempo.lead_s)
         except Exception:
             for each in late:
@@ -282,11 +283,6 @@ def near_slots(granted: Sequence[Granted]) -> list[list[Granted]]:
             until = each[1].slot.at + NEAR_S
         groups[-1].append(each)
     return groups
-
-
-def lanes(campaign_id: int, rates: Mapping[int, float]) -> tuple[Lane, ...]:
-    """The short-window limits of one create."""
-    return (Lane(f"campaign:{campaign_id}", rates[campaign_id]),)
 
 
 def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessage:

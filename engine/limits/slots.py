@@ -11,8 +11,12 @@ campaign, or many slow ones, use all of it.
 
 Nothing here survives Redis, and nothing needs to: a lane that is missing, or that another server or a restart left,
 begins one horizon and one step later than now, behind every slot that may still be on its way (P8).
+
+A carrier that refuses for its own rate closes its lane for as long as it says, for all workers. What holds a slot by
+then, at most a second ahead, still goes. A flush opens the lane again, and the carrier's next refusal closes it.
 """
 
+import math
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -35,10 +39,11 @@ _DRIFT = 0.0005  # NTP slews a clock by at most 500 ppm
 
 
 class Lane(NamedTuple):
-    """One limit. `rate_per_s` may change between calls; the new spacing counts from the last slot."""
+    """One limit. `rate_per_s` may change between calls; the new spacing counts from the last slot. Infinite: a gate,
+    which paces nothing and costs nothing, but may be closed."""
 
     key: str
-    rate_per_s: float
+    rate_per_s: float = math.inf
 
 
 class Slot(NamedTuple):
@@ -61,6 +66,7 @@ class SendSlots:
     def __init__(self, redis: Redis) -> None:
         self._acquire = redis.register_script(source("lane.lua", "slots.lua"))
         self._give_back = redis.register_script(source("lane.lua", "give_back.lua"))
+        self._close = redis.register_script(source("lane.lua", "close.lua"))
         self._offset = ClockOffset()
 
     async def acquire(self, wanted: Sequence[tuple[tuple[Lane, ...], int]], *, lead_s: float = LEAD_S) -> list[Grant]:
@@ -90,10 +96,16 @@ class SendSlots:
 
     async def give_back(self, lanes: tuple[Lane, ...], slots: Sequence[Slot]) -> None:
         """Frees slots granted for `lanes` that will certainly not be used: once each. Past ones are ignored."""
-        if slots:
+        lanes = tuple(lane for lane in lanes if lane.rate_per_s < math.inf)
+        if slots and lanes:
             stamps = sorted(slot.stamp_us for slot in slots)
             args = [str(arg) for arg in (round(HORIZON_S * 1e6), *map(_step_us, lanes), *stamps)]
             await cast(Awaitable[None], self._give_back(keys=[_key(lane) for lane in lanes], args=args))
+
+    async def close(self, lanes: tuple[Lane, ...], for_s: float) -> None:
+        """No slot of these lanes lies within the next `for_s` seconds (an hour at most), whoever asks."""
+        args = [str(arg) for arg in (round(HORIZON_S * 1e6), *map(_step_us, lanes), round(for_s * 1e6))]
+        await cast(Awaitable[None], self._close(keys=[_key(lane) for lane in lanes], args=args))
 
     def _grant(self, now_us: int, deltas: list[int], count: int, step_s: float) -> Grant:
         refused_us = -deltas.pop()
