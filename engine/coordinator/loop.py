@@ -10,6 +10,7 @@ from engine.clock import boottime
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.duty import AWAY, Duty, Keeper
+from engine.coordinator.forecast import Forecasts
 from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
 from engine.coordinator.rescue import Rescue
@@ -23,7 +24,7 @@ from engine.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-POOL_SIZE = 12  # one connection per duty
+POOL_SIZE = 13  # one connection per duty
 _STALE_S = 15.0
 
 
@@ -41,6 +42,7 @@ class Coordinator:
             Complete(runtime, self.shard),
             Sweep(runtime, self.shard),
             Stats(runtime, self.shard),
+            Forecasts(runtime, self.shard),
             Watch(runtime),
             Inbox(runtime),
             Fold(runtime, self.shard),

@@ -35,6 +35,10 @@ class CampaignFacts:
     agent: Agent | None  # the campaign's agent target, else its account's
     limits: AccountLimits = UNLIMITED  # of its account at the carrier
 
+    @property
+    def is_paced_by_agents(self) -> bool:
+        return isinstance(self.mode, VoiceMode) and self.mode.pacing is not None
+
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""

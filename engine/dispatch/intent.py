@@ -10,7 +10,7 @@ which it opens next. A hint that is simply out of date changes nothing.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
+from engine.dispatch import ceilings, ten_dlc
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.ids import encode
 from engine.jobs import Queue
@@ -83,6 +84,8 @@ class Refusal(StrEnum):
     OUTSIDE_WINDOW = "outside_window"
     NO_TIMEZONE = "no_timezone"
     SENDER_NOT_READY = "sender_not_ready"
+    TOO_MANY_CALLS = "too_many_calls"  # up at one time, or no agent is free
+    CARRIER_CAP = "carrier_cap"  # of 10DLC, for the minute or the day
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class IntentContext:
     ticket_s: float
     answer_s: float  # how long the carrier may take to answer: then the watch calls the attempt doubtful
     writer: int
+    calls_at_carrier: int = 0  # at one time, of an account that says nothing of it; 0: no limit
 
 
 @dataclass(slots=True)
@@ -147,13 +151,13 @@ _TAKE_SMS_DIDS = text("""
 _INSERT = text(f"""
     with granted as (
         insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
-                              intent_at, check_at, rules_version)
+                              intent_at, check_at, rules_version, needs_agent)
         select h.prospect_id, h.attempt, h.campaign_id, h.account_id, h.phone, h.did_id, h.from_number, h.carrier,
-               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version
+               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version, h.needs_agent
           from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:campaigns as bigint[]),
                       cast(:accounts as bigint[]), cast(:phones as text[]), cast(:dids as bigint[]),
-                      cast(:numbers as text[]), cast(:carriers as text[]))
-               as h(prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier)
+                      cast(:numbers as text[]), cast(:carriers as text[]), cast(:need_agents as boolean[]))
+               as h(prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, needs_agent)
         on conflict (prospect_id, attempt) do update
            set try = attempts.try + 1, state = excluded.state, did_id = excluded.did_id,
                from_number = excluded.from_number, carrier = excluded.carrier, intent_at = excluded.intent_at,
@@ -231,9 +235,14 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             else:
                 batch.refused.append((hint, refusal))
         if context.channel is Channel.SMS:
+            wanted = {_wanted(hint, facts_by_prospect[hint.prospect_id], campaigns): hint for hint in allowed}
+            allowed = await _within_caps(conn, wanted, campaigns, now, batch, held)
             paced = [hint for hint in allowed if not campaigns[hint.campaign_id].is_system]
             refused = set(paced) - set(await _take_senders(conn, paced, now, batch))
             allowed = [hint for hint in allowed if hint not in refused]
+            await ten_dlc.count(conn, [each for each, hint in wanted.items() if hint in allowed], campaigns, now)
+        else:
+            allowed = await _within_ceilings(conn, allowed, campaigns, now, context, batch, held)
         deltas: dict[int, Delta] = {}
         tries = await _reserve(conn, allowed, campaigns, now, check_at, context)
         _leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
@@ -333,6 +342,47 @@ async def _take_senders(conn: AsyncConnection, allowed: list[Hint], now: datetim
     return [hint for hint in allowed if hint.did_id in taken]
 
 
+async def _within_ceilings(
+    conn: AsyncConnection,
+    allowed: list[Hint],
+    campaigns: Mapping[int, CampaignFacts],
+    now: datetime,
+    context: IntentContext,
+    batch: IntentBatch,
+    held: _Held,
+) -> list[Hint]:
+    """The last locks: on the limits on calls at one time, under which the calls that are up are counted."""
+    speed = context.clock.speed
+    ids = [hint.campaign_id for hint in allowed]
+    verdicts = await ceilings.admit(conn, ids, campaigns, context.calls_at_carrier, now, speed)
+    for hint, has_room in zip(allowed, verdicts, strict=True):
+        if not has_room:
+            batch.refused.append((hint, Refusal.TOO_MANY_CALLS))
+            held.later.append((hint, Refusal.TOO_MANY_CALLS, add(now, ceilings.AGAIN_S * speed)))
+    return [hint for hint, has_room in zip(allowed, verdicts, strict=True) if has_room]
+
+
+def _wanted(hint: Hint, fact: _Fact, campaigns: Mapping[int, CampaignFacts]) -> ten_dlc.Wanted:
+    campaign = campaigns[hint.campaign_id]
+    said = (fact.data or {}).get("message") if campaign.is_direct else getattr(campaign.mode, "message", None)
+    return ten_dlc.Wanted(hint.campaign_id, hint.prospect_id, str(said or ""))
+
+
+async def _within_caps(
+    conn: AsyncConnection,
+    wanted: Mapping[ten_dlc.Wanted, Hint],
+    campaigns: Mapping[int, CampaignFacts],
+    now: datetime,
+    batch: IntentBatch,
+    held: _Held,
+) -> list[Hint]:
+    verdict = await ten_dlc.admit(conn, list(wanted), campaigns, now)
+    for each, at in verdict.later:
+        batch.refused.append((wanted[each], Refusal.CARRIER_CAP))
+        held.later.append((wanted[each], Refusal.CARRIER_CAP, at))
+    return [wanted[each] for each in verdict.allowed]
+
+
 async def _reserve(
     conn: AsyncConnection,
     allowed: Sequence[Hint],
@@ -355,6 +405,7 @@ async def _reserve(
             "dids": arrays.numbers(h.did_id for h in allowed),
             "numbers": arrays.texts([h.from_number for h in allowed]),
             "carriers": arrays.texts([campaigns[h.campaign_id].carrier for h in allowed]),
+            "need_agents": [campaigns[h.campaign_id].is_paced_by_agents for h in allowed],
             "state": _IN_PROGRESS[context.channel],
             "now": now,
             "check_at": check_at,

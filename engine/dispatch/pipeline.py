@@ -40,8 +40,8 @@ RETRY_S = 0.02
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
 GROUP = 64  # creates that share a lead
 NEAR_S = 0.002  # slots that share a timer: a seventh of what a create may be late
-# Whose slot lies further ahead is not kept: a carrier has closed its lane, and the coordinator enqueues it again.
-LONGEST_WAIT_S = 5.0
+# Whose slot lies further ahead is not kept: the coordinator enqueues it again, every 15 s or so.
+LONGEST_WAIT_S = 20.0
 
 
 class Answers(Protocol):
@@ -129,6 +129,7 @@ class Pipeline:
             ticket_s=self._settings.ticket_s,
             answer_s=self._settings.carrier_timeout_s + self._settings.reconcile_after_s,
             writer=self._writer + lane,
+            calls_at_carrier=self._settings.carrier_concurrent_calls,
         )
         begun = boottime()
         try:

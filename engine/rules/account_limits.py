@@ -9,17 +9,20 @@ vetting score, or by its kind; `data/ten_dlc.json` has them with their source.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from engine.rules.fields import ABSENT, Fields, Problems, shown
+from engine.rules.zones import zone
 
 MOST_PER_SECOND = 10_000.0
 MOST_CONCURRENT = 1_000_000
 
 _FIELDS = frozenset({"callsPerSecond", "messagesPerSecond", "concurrentCalls", "tenDlc"})
 _TEN_DLC = frozenset({"score", "kind"})
+_PACIFIC = "America/Los_Angeles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,16 @@ def ten_dlc_of(score: int) -> TenDlc:
     """The caps of a brand by its vetting score, 0 (not vetted) to 100."""
     table = _table()
     return TenDlc(_row(table["att_parts_per_minute"], score), _row(table["tmobile_parts_per_day"], score))
+
+
+def pacific_day(now: datetime) -> int:
+    """The day, as its ordinal, whose messages count together: it ends at midnight Pacific."""
+    return now.astimezone(zone(_PACIFIC)).toordinal()
+
+
+def next_pacific_midnight(now: datetime) -> datetime:
+    local = now.astimezone(zone(_PACIFIC))
+    return (local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0) + timedelta(days=1)).astimezone(UTC)
 
 
 def _row(rows: list[tuple[int, int]], score: int) -> int:

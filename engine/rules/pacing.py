@@ -30,6 +30,10 @@ _SPARE = 2  # people: those who may already be on their way to being abandoned
 _TINY = 1e-9
 
 
+HOUR_SUMS = ("calls", "persons", "abandoned", "connected", "ring_ms", "talk_ms")
+"""What is summed up of each hour's calls, in this order wherever it is stored."""
+
+
 class Pacing(StrEnum):
     PROGRESSIVE = "progressive"
     PREDICTIVE = "predictive"
@@ -56,13 +60,13 @@ class Figure(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """Of the last `RECENT_H` hours. Times are real seconds, summed over the people who answered."""
+    """Sums of the last `RECENT_H` hours. Times are real seconds."""
 
     calls: int = 0
     persons: int = 0
-    ring_s: float = 0.0  # intent to answer
-    talk_s: float = 0.0  # answer to end, of those with an agent
-    connected: int = 0
+    connected: int = 0  # persons whom an agent reached
+    ring_s: float = 0.0  # intent to answer, of the persons
+    talk_s: float = 0.0  # answer to end, of those connected
 
 
 class Calls(NamedTuple):

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
+from engine.rules.pacing import HOUR_SUMS
 from engine.rules.stats import COUNTERS
 
 metadata = MetaData()
@@ -218,8 +219,45 @@ attempts = Table(
     _at("check_at"),  # real: when the watch looks at it next; null once it is over
     Column("command", JSONB),  # the command that the carrier has yet to carry out; a document carrier's plan
     Column("command_no", SmallInteger, nullable=False, server_default=text("0")),
+    Column("needs_agent", Boolean, nullable=False, server_default=text("false")),  # of a campaign that paces by agents
     Index("attempts_check", "check_at", postgresql_where=text("check_at is not null")),
+    Index("attempts_agents", "campaign_id", postgresql_where=text("needs_agent and check_at is not null")),
     postgresql_partition_by="HASH (prospect_id)",
+)
+
+# What became of the calls of campaigns with agents, by the engine hour in which they ended. Real milliseconds.
+call_hours = Table(
+    "call_hours",
+    metadata,
+    Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hour", Integer, primary_key=True, autoincrement=False),  # of the epoch
+    Column("writer", Integer, primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in HOUR_SUMS),
+)
+
+# rules.pacing.Forecast of each campaign that calls ahead of its agents.
+call_forecasts = Table(
+    "call_forecasts",
+    metadata,
+    Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("stage", SmallInteger, nullable=False),
+    Column("answer_rate", Float, nullable=False),
+    Column("ring_s", Float, nullable=False),
+    Column("talk_s", Float, nullable=False),
+    Column("persons", BigInteger, nullable=False),
+    Column("abandoned", BigInteger, nullable=False),
+    Column("most_up", Integer, nullable=False),
+    _at("made_at", nullable=False),  # real, by the database's clock
+)
+
+# Message parts of an account: by engine second for the cap per minute, by Pacific day for the cap per day.
+ten_dlc_parts = Table(
+    "ten_dlc_parts",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("span", Text, primary_key=True),  # second, day
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("parts", BigInteger, nullable=False),
 )
 
 suppressions = Table(

@@ -102,9 +102,9 @@ class Floor:
         recent = Recent(
             sum(hour.calls for hour in kept),
             sum(hour.persons for hour in kept),
+            sum(hour.connected for hour in kept),
             sum(hour.ring_s for hour in kept),
             sum(hour.talk_s for hour in kept),
-            sum(hour.connected for hour in kept),
         )
         self.seen = forecast(self.seen, self.figure(now_h), recent, self.calls.up)
 
