@@ -81,9 +81,13 @@ class Dispatch:
             return
         engine_now = self._runtime.clock.now()
         claims = await claim(self._reader, wanted, engine_now)
-        since = now - self._hint_lease_s
+        lease_since, clock, engine_s = now - self._hint_lease_s, self._runtime.clock, engine_now.timestamp()
         for (walk, count), found in zip(wanted, claims, strict=True):
-            walk.waiting.extend(due for due in found.due if not walk.is_hinted(due.prospect_id, due.attempt, since))
+            for due in found.due:
+                # A row that fell due again after its hint was put off or released: that hint has been used.
+                since = max(lease_since, now - (engine_s - due.due_s) / clock.speed)
+                if not walk.is_hinted(due.prospect_id, due.attempt, since):
+                    walk.waiting.append(due)
             if walk.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
                 walk.cursor = found.cursor
                 walk.look_at = 0.0 if len(found.due) == count else self._next_look(found, now)

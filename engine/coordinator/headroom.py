@@ -35,12 +35,11 @@ class Headroom:
         async with self._runtime.reader.connect() as conn:
             rooms = await ceilings.rooms(conn, list(distinct.values()), clock.now(), clock.speed)
         cut = []
-        for walk, count in ready:
+        for walk, allowance in ready:
             some = limits.get(walk.campaign.id, [])
             if some:
                 ceilings.take(rooms, some, int(walk.backlog))  # on their way already
-                count = ceilings.take(rooms, some, count)
-            if count:
+            if count := ceilings.take(rooms, some, allowance):
                 cut.append((walk, count))
         return cut
 
