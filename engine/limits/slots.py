@@ -1,9 +1,9 @@
 """Send slots: the short windows of P4 (calls per second of a campaign, of a carrier account), over all workers.
 
 A slot is the right to send one create at one moment, at most a second ahead. Each lane (one limit) is a train of slots
-1/(0.98·rate) apart: GCRA with burst 1. So any window of W seconds holds at most 0.98·rate·W + 1 slots, evenly spread,
+1/(0.985·rate) apart: GCRA with burst 1. So any window of W seconds holds at most 0.985·rate·W + 1 slots, evenly spread,
 and with rate × 1 s ≥ 1 there is room for creates that leave up to `LATE_S` after their slot:
-0.98·rate·(1 + 0.015) + 1 < rate + 1, which is at most `rate` whole creates in each second.
+0.985·rate·(1 + 0.015) + 1 < rate + 1, which is at most `rate` whole creates in each second.
 
 A request that counts against several lanes gets a moment that is free in each. When a few campaigns that are nearly as
 fast as the carrier's own lane compete for it, some 10 % of that lane falls into gaps too short for anyone; a single
@@ -29,7 +29,7 @@ from engine.limits.scripts import source
 
 HORIZON_S = 1.0
 LATE_S = 0.015
-USE = 0.98
+USE = 0.985  # the most that leaves room for `LATE_S`; a flush in two minutes still leaves 97 %
 # An early slot must leave time for the intent transaction; see `acquire`.
 LEAD_S = 0.03
 # A refused request asks again this long before its time: late enough that few wait on a slot that a pause would waste,

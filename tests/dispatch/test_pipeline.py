@@ -183,7 +183,7 @@ async def test_a_refusal_for_the_rate_closes_the_lane_of_every_worker_and_costs_
     assert len(early) <= 10
     counts = await world.counts(campaign)
     assert counts["completed"] == len(begun) > 20
-    # The refused one, and on a busy machine some that missed their slot: the same attempt goes through the intent again.
+    # The refused one, and on a busy machine some that missed their slot: the same attempt, another intent.
     released = await world.execute("select attempt, try, state from attempts where outcome is null")
     assert released == [(1, 1, 0)] * (30 - len(begun))
 
