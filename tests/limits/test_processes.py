@@ -50,7 +50,7 @@ async def test_the_limit_holds_and_is_used_through_a_kill_and_a_flush(
     servers: Servers, redis: Redis, tmp_path: Path
 ) -> None:
     log = tmp_path / "carrier.jsonl"
-    async with network_app.running(Config(speed=100.0), log) as network:
+    async with network_app.running(Config(speed=100.0, callback_retries_s=()), log) as network:
         running = [await placer(servers, network.base_url, tmp_path, number) for number in range(PROCESSES)]
         await asyncio.sleep(SECONDS / 3)
         running[0].kill()
