@@ -1,7 +1,8 @@
 """One of several processes that want more than the limit: it takes slots, notes them, and places a call at each.
 
 `python placer.py REDIS_URL NETWORK_URL RATE SECONDS FILE NAME`. FILE gets one line per slot: its stamp (µs of Redis's
-clock) as it was granted, before anything is done with it.
+clock) as it was granted, before anything is done with it; and one `missed` for each that came too late on a machine as
+busy as this one.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from redis.exceptions import RedisError
 
 from engine.carriers import catalog
 from engine.carriers.http import HttpOptions
-from engine.carriers.port import Carrier, PlaceCall, Ticket
+from engine.carriers.port import Carrier, Outcome, PlaceCall, Ticket
 from engine.clock import boottime
 from engine.limits.slots import Lane, SendSlots, Slot
 
@@ -25,7 +26,7 @@ ASK_S = 0.03
 WANTED = 20
 
 
-async def place(carrier: Carrier, name: str, number: int, slot: Slot) -> None:
+async def place(carrier: Carrier, name: str, number: int, slot: Slot, file: TextIO) -> None:
     call = PlaceCall(
         ref=f"{name}-{number}",
         to="+14155550102",
@@ -35,7 +36,9 @@ async def place(carrier: Carrier, name: str, number: int, slot: Slot) -> None:
         amd=False,
         callback_url="http://127.0.0.1:9/nobody",
     )
-    await carrier.place_call(call, Ticket(boottime() + TICKET_S, slot.at, slot.until))
+    receipt = await carrier.place_call(call, Ticket(boottime() + TICKET_S, slot.at, slot.until))
+    if receipt.outcome is not Outcome.ACCEPTED:
+        print("missed", file=file)
 
 
 async def run(redis_url: str, network_url: str, rate: float, seconds: float, file: TextIO, name: str) -> None:
@@ -52,7 +55,7 @@ async def run(redis_url: str, network_url: str, rate: float, seconds: float, fil
             continue
         for slot in grant.slots:
             print(slot.stamp_us, file=file)
-            calls.add(task := asyncio.create_task(place(carrier, name, next(numbers), slot)))
+            calls.add(task := asyncio.create_task(place(carrier, name, next(numbers), slot, file)))
             task.add_done_callback(calls.discard)
         file.flush()
         await asyncio.sleep(ASK_S)

@@ -35,10 +35,11 @@ async def placer(servers: Servers, network_url: str, folder: Path, number: int) 
     )
 
 
-def granted(folder: Path) -> list[int]:
-    """All stamps in order; the last line of a killed process may be cut off."""
+def granted(folder: Path) -> tuple[list[int], int]:
+    """All stamps in order, and how many were missed. The last line of a killed process may be cut off."""
     texts = [path.read_text() for path in folder.glob("slots-*")]
-    return sorted(int(line) for text in texts for line in text[: text.rfind("\n") + 1].splitlines())
+    lines = [line for text in texts for line in text[: text.rfind("\n") + 1].splitlines()]
+    return sorted(int(line) for line in lines if line != "missed"), lines.count("missed")
 
 
 def fullest(stamps: list[int], window_s: float) -> int:
@@ -58,7 +59,7 @@ async def test_the_limit_holds_and_is_used_through_a_kill_and_a_flush(
         await redis.flushall()
         assert [await process.wait() for process in running] == [-9, 0, 0]
 
-    stamps = granted(tmp_path)
+    stamps, missed = granted(tmp_path)
     for window_s in (0.001, 0.01, 0.1, 0.5):
         assert fullest(stamps, window_s) <= RATE * window_s + 1
     for window_s in (1.0, 1.0 + LATE_S, 2.0, 5.0, 10.0, SECONDS):
@@ -68,8 +69,12 @@ async def test_the_limit_holds_and_is_used_through_a_kill_and_a_flush(
     placed = sorted((create for create in read_creates(log) if create.accepted), key=lambda create: create.at)
     times, lags = [create.at for create in placed], [create.lag_s for create in placed]
     assert excess_over(times, RATE, ARRIVAL_S, lags) <= 0
-    used = len(placed) / (times[-1] - times[0]) / RATE
-    print(f"{len(placed)} calls in {times[-1] - times[0]:.1f} s: {used:.4f} of the rate; {len(stamps)} slots")
-    # Two minutes carry the silence after the flush and what the killed process held; a shorter run is told of it.
-    silence_s = 0.0 if SECONDS >= 120 else HORIZON_S + 1 / RATE + 0.3
-    assert len(placed) >= 0.97 * RATE * (times[-1] - times[0] - silence_s)
+    granted_s, placed_s = (stamps[-1] - stamps[0]) / 1e6, times[-1] - times[0]
+    print(
+        f"{len(stamps)} slots in {granted_s:.1f} s: {len(stamps) / granted_s / RATE:.4f} of the rate; {missed} missed;"
+    )
+    print(f"{len(placed)} calls in {placed_s:.1f} s: {len(placed) / placed_s / RATE:.4f} of the rate")
+    # A flush costs nothing while slots are granted a second ahead: the train begins anew where they end.
+    assert len(stamps) >= 0.97 * RATE * granted_s
+    # What the killed process held, a second at most, is lost; what a busy machine missed is told apart.
+    assert len(placed) + missed >= 0.97 * RATE * (placed_s - HORIZON_S)
