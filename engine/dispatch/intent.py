@@ -240,7 +240,8 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             paced = [hint for hint in allowed if not campaigns[hint.campaign_id].is_system]
             refused = set(paced) - set(await _take_senders(conn, paced, now, batch))
             allowed = [hint for hint in allowed if hint not in refused]
-            await ten_dlc.count(conn, [each for each, hint in wanted.items() if hint in allowed], campaigns, now)
+            sent = set(allowed)
+            await ten_dlc.count(conn, [each for each, hint in wanted.items() if hint in sent], campaigns, now)
         else:
             allowed = await _within_ceilings(conn, allowed, campaigns, now, context, batch, held)
         deltas: dict[int, Delta] = {}

@@ -11,6 +11,7 @@ from engine.clock import Clock, starting_at
 from engine.dispatch import ten_dlc
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
+from engine.dispatch.ten_dlc import Wanted
 from engine.errors import InvalidInput
 from engine.rules.account_limits import TenDlc, next_pacific_midnight, pacific_day, parse_limits, ten_dlc_of
 from engine.rules.telephony import Channel
@@ -113,7 +114,7 @@ async def test_the_minute_slides_and_the_day_waits_for_midnight(world: World) ->
     at = noon
     async with world.db.begin() as conn:
         while sum(parts for _, parts in sent) + 7 <= 1_000:
-            verdict = await ten_dlc.admit(conn, [(facts.id, 1, 7)], {facts.id: facts}, at)
+            verdict = await ten_dlc.admit(conn, [seven_parts(facts)], {facts.id: facts}, at)
             if verdict.allowed:
                 await ten_dlc.count(conn, verdict.allowed, {facts.id: facts}, at)
                 sent.append((at, 7))
@@ -124,9 +125,9 @@ async def test_the_minute_slides_and_the_day_waits_for_midnight(world: World) ->
         for begin, _ in sent:
             assert sum(parts for when, parts in sent if begin <= when < begin + timedelta(minutes=1)) <= 15
         at += timedelta(minutes=5)
-        verdict = await ten_dlc.admit(conn, [(facts.id, 1, 7)], {facts.id: facts}, at)
+        verdict = await ten_dlc.admit(conn, [seven_parts(facts)], {facts.id: facts}, at)
         assert verdict.later[0][1] == next_pacific_midnight(at)
-        verdict = await ten_dlc.admit(conn, [(facts.id, 1, 7)], {facts.id: facts}, next_pacific_midnight(at))
+        verdict = await ten_dlc.admit(conn, [seven_parts(facts)], {facts.id: facts}, next_pacific_midnight(at))
         assert verdict.allowed
 
 
@@ -135,10 +136,10 @@ async def test_what_the_law_asks_for_is_counted_and_not_held_up(world: World, cl
     system = replace(facts, id=7, is_system=True)
     known, now = {facts.id: facts, 7: system}, clock.now()
     async with world.db.begin() as conn:
-        await ten_dlc.count(conn, [(facts.id, 1, 15)], known, now)
-        verdict = await ten_dlc.admit(conn, [(facts.id, 1, 1), (7, 2, 1)], known, now)
+        await ten_dlc.count(conn, [Wanted(facts.id, 3, "x" * 15 * 153)], known, now)
+        verdict = await ten_dlc.admit(conn, [Wanted(facts.id, 1, "Hi"), Wanted(7, 2, "Bye")], known, now)
         await ten_dlc.count(conn, verdict.allowed, known, now)
-    assert verdict.allowed == [(7, 2, 1)]
+    assert verdict.allowed == [Wanted(7, 2, "Bye")]
     assert await world.execute("select sum(parts) from ten_dlc_parts where span = 'day'") == [(16,)]
 
 
@@ -148,6 +149,10 @@ async def test_without_caps_nothing_is_counted(world: World) -> None:
     batch = await send(world, clock, campaign, await numbers(world, len(PHONES)), range(30))
     assert len(batch.granted) == 30
     assert await world.execute("select * from ten_dlc_parts") == []
+
+
+def seven_parts(facts: CampaignFacts) -> Wanted:
+    return Wanted(facts.id, 1, "x" * 7 * 153)
 
 
 async def sms_facts(world: World, limits: dict[str, object]) -> CampaignFacts:
