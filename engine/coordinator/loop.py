@@ -10,6 +10,7 @@ from engine.clock import boottime
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.duty import AWAY, Duty, Keeper
+from engine.coordinator.forecast import Forecasts
 from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
 from engine.coordinator.rescue import Rescue
@@ -43,6 +44,7 @@ class Coordinator:
             Sweep(runtime, self.shard),
             Stats(runtime, self.shard),
             Usage(runtime, self.shard),
+            Forecasts(runtime, self.shard),
             Watch(runtime),
             Inbox(runtime),
             Fold(runtime, self.shard),

@@ -32,6 +32,7 @@ class Due(NamedTuple):
     attempt: int
     phone: str
     sender: str | None  # the number that a one-off call must come from
+    due_s: float = float("-inf")  # engine time (epoch seconds) at which it fell due
 
 
 @dataclass(slots=True)
