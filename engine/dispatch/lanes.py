@@ -1,5 +1,5 @@
-"""The short-window limits of each create: the rate of its campaign, or of its number for a one-off text, and that of its
-account at the carrier."""
+"""The short-window limits of each create: its campaign's own rate, or its number's if it is a one-off text, and the
+rate of its account at the carrier."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -50,7 +50,7 @@ class LaneBook:
 
 
 def lanes_of(campaign_id: int, facts: CampaignFacts | None, settings: Settings) -> Lanes:
-    """A campaign's texts are paced by their senders, and an unknown campaign gets no intent: any rate will do for both."""
+    """Texts of campaigns are paced by their senders; an unknown campaign gets no intent. Any rate will do for both."""
     own = Lane(f"campaign:{campaign_id}", settings.max_calls_per_second)
     if facts is None:
         return Lanes(own, Lane("carrier:unknown"))

@@ -29,9 +29,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from engine.rules.pacing import HOUR_SUMS
 from engine.rules.stats import COUNTERS
-from engine.store import tables_events  # noqa: F401 — its tables are of the same `metadata`
+from engine.store import schema, tables_events  # noqa: F401 — the latter for its part of `metadata`
 from engine.store.schema import at
-from engine.store.schema import metadata as metadata
+
+metadata = schema.metadata
 
 PROSPECT_PARTITIONS = 16
 ATTEMPT_PARTITIONS = 16
