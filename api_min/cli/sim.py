@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.embedded.accounts import kept_folder
 from engine.errors import InvalidInput, Unavailable
 from engine.processes.stack import SIM_FILE
 from engine.rules.phone import is_e164
@@ -91,7 +92,7 @@ def _find(network: str, api: str, folder: Path) -> tuple[str, str]:
     if network and api:
         return network, api
     try:
-        found = json.loads((folder / SIM_FILE).read_text())
+        found = json.loads((kept_folder(folder) / SIM_FILE).read_text())
     except (OSError, ValueError):
         raise InvalidInput(
             f"no simulated network is known: start `carillon dev` here (it notes its own in {folder / SIM_FILE}),"

@@ -74,6 +74,12 @@ def reachable_folder(folder: Path, account: Account | None, *, keep: bool) -> Pa
     return substitute
 
 
+def kept_folder(folder: Path) -> Path:
+    """Where the data of a start with `keep` in `folder` is: there, or in its substitute (`reachable_folder`)."""
+    substitute = Path(tempfile.gettempdir(), _substitute_name(folder.absolute()))
+    return substitute if substitute.exists() and not folder.exists() else folder
+
+
 def make_folder(folder: Path, account: Account | None) -> bool:
     """True when it was absent. What is created the servers' account can enter and nobody list, whatever the umask."""
     if folder.exists():

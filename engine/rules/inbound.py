@@ -14,7 +14,7 @@ LONGEST = 1_600
 
 _NAMES = {Meaning.OPT_OUT: "optOut", Meaning.OPT_IN: "optIn", Meaning.HELP: "help"}
 _DEFAULTS = {
-    "optOut": "{brand}: you have opted out and will get no more messages or calls. Reply START to undo this.",
+    "optOut": "{brand}: you have opted out and will get no more messages or calls.",
     "optIn": "{brand}: you are subscribed again. Msg & data rates may apply. Reply HELP for help, STOP to opt out.",
     "help": "{brand}: you get messages from us at {number}. Reply STOP to get no more. Msg & data rates may apply.",
     CALL: "Thank you for calling {brand}. Nobody can take calls at this number. Goodbye.",

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from engine.embedded.accounts import Account, reachable_folder
+from engine.embedded.accounts import Account, kept_folder, reachable_folder
 from engine.embedded.processes import RECORD, Process, note, started_at, stop_recorded, write_record
 from engine.embedded.servers import start_servers
 from engine.errors import Misconfigured
@@ -211,6 +211,8 @@ def test_a_substitute_is_the_same_at_the_next_start_and_must_be_ours(
     substitute = reachable_folder(home / "data", nobody, keep=True)
     assert substitute.parent == temporary
     assert reachable_folder(home / "data", nobody, keep=True) == substitute
+    assert kept_folder(home / "data") == substitute  # where `carillon sim` finds it
+    assert kept_folder(home / "elsewhere") == home / "elsewhere"
     nobody.own(substitute)
     with pytest.raises(Misconfigured, match="belongs to someone else"):
         reachable_folder(home / "data", nobody, keep=True)
