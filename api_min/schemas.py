@@ -63,8 +63,9 @@ class CampaignIn(_In):
     channel: Channel = "voice"
     mode: dict[str, Any] | None = Field(
         None,
-        description="voice: ai, voicemailAudioUrl, calls_per_second, max_retries, retry_delay, agent, systemPrompt,"
-        " ringTimeout, maxDuration. sms: message (required at start), max_retries, retry_delay.",
+        description="voice: ai, voicemailAudioUrl, calls_per_second, concurrentCalls, max_retries, retry_delay, retry,"
+        " agent, pacing, abandonTarget, systemPrompt, ringTimeout, maxDuration."
+        " sms: message (required at start), max_retries, retry_delay, retry.",
     )
     caller_ids: list[str] | None = Field(None, description="E.164 numbers or area codes; none: any owned number")
     caller_id_strategy: dict[str, Any] | None = Field(None, description="selection, local_presence")
@@ -100,6 +101,7 @@ class StatsOut(_Out):
     sent: int
     delivered: int
     progress: int = Field(ge=0, le=100)
+    abandon_rate: float = Field(0.0, description="of the people who answered in the last 30 days, the share abandoned")
 
 
 class CampaignDetailOut(CampaignOut):

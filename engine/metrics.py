@@ -29,6 +29,7 @@ INTENT_SECONDS = Histogram("carillon_intent_seconds", "One batch's intent transa
 CREATE_SECONDS = Histogram("carillon_create_seconds", "Create sent to answer.", buckets=_FAST_S)
 LIMITER_WAIT_SECONDS = Histogram("carillon_limiter_wait_seconds", "Waiting for a send slot.", buckets=_FAST_S)
 SLOTS_FORFEITED = Counter("carillon_slots_forfeited_total", "Send slots missed and given up.")
+LANES_CLOSED = Counter("carillon_lanes_closed_total", "Refusals for a carrier's own rate.", ["carrier"])
 TICKETS_EXPIRED = Counter("carillon_tickets_expired_total", "Intents whose ticket ran out before a byte was sent.")
 UNKNOWN_OPEN = Gauge("carillon_unknown_open", "Attempts whose create is doubtful and not yet reconciled.")
 
@@ -38,6 +39,7 @@ QUEUE_AGE_SECONDS = Histogram("carillon_queue_age_seconds", "Enqueued to begun."
 LEASES_HELD = Gauge("carillon_leases_held", "Campaigns that this coordinator holds.")
 CLAIMED = Counter("carillon_prospects_enqueued_total", "Prospects put into a queue.", ["channel"])
 TICK_SECONDS = Histogram("carillon_coordinator_tick_seconds", "One round of the coordinator.", buckets=_FAST_S)
+PACING_STAGES = Counter("carillon_pacing_stages_total", "Stages that predictive campaigns entered.", ["stage"])
 
 # the DID pool
 DIDS = Gauge("carillon_dids", "Own numbers by state, over all accounts.", ["state"])

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     sms_per_second: float = 20.0  # one-off texts of one number; campaigns keep the gap instead
     max_calls_per_second: float = 1000.0
 
+    # what an account may ask of its carrier, when it says nothing itself (`limits` in its settings); 0: no limit here
+    carrier_calls_per_second: float = 0.0
+    carrier_messages_per_second: float = 0.0
+    carrier_concurrent_calls: int = 0
+
     # the event side
     stream_keep: int = 10_000  # newest events per account kept in Redis
     replay_limit: int = 1000

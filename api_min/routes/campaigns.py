@@ -1,10 +1,12 @@
 """Campaigns (reference 004): create, list, read, and the four actions."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 from pydantic import PlainValidator
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api_min.auth import Caller, needs
 from api_min.deps import Held
@@ -15,8 +17,9 @@ from api_min.wake import wake
 from engine.errors import InvalidInput
 from engine.rules.campaign import Action
 from engine.rules.campaign_config import CampaignConfig, VoiceMode, parse_campaign
+from engine.rules.pacing import Figure
 from engine.rules.stats import wire
-from engine.store import accounts, audit, campaigns, counts
+from engine.store import accounts, audit, call_hours, campaigns, counts
 from engine.store.campaigns import Campaign, NewCampaign
 
 router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=ApiRoute)
@@ -55,7 +58,7 @@ async def get_campaign(campaign_id: str, caller: Reader, held: Held) -> Response
     """The campaign as it was configured, with its exact stats."""
     async with held.runtime.reader.connect() as conn:
         campaign = await campaigns.get(conn, caller.account_id, parse_campaign_id(campaign_id))
-        stats = wire(await counts.read(conn, campaign.id))
+        stats = await read_stats(conn, campaign.id, held.runtime.clock.now())
     return reply(show(campaign) | {"stats": stats} | _show_configuration(campaign))
 
 
@@ -64,7 +67,7 @@ async def get_stats(campaign_id: str, caller: Reader, held: Held) -> Response:
     """Exact at any moment and any size."""
     async with held.runtime.reader.connect() as conn:
         campaign = await campaigns.get(conn, caller.account_id, parse_campaign_id(campaign_id))
-        return reply(wire(await counts.read(conn, campaign.id)))
+        return reply(await read_stats(conn, campaign.id, held.runtime.clock.now()))
 
 
 @router.post("/{campaign_id}/start", response_model=CampaignOut)
@@ -98,6 +101,11 @@ def show(campaign: Campaign) -> dict[str, object]:
         "status": campaign.status,
         "channel": campaign.channel,
     }
+
+
+async def read_stats(conn: AsyncConnection, campaign_id: int, now: datetime) -> dict[str, float]:
+    figures = await call_hours.figures(conn, [campaign_id], now)
+    return wire(await counts.read(conn, campaign_id), figures.get(campaign_id, Figure()).rate)
 
 
 def parse_campaign_id(text: str) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from engine.checks import attempts, callers, contacts, events, limits, prospects, tenants, usage
+from engine.checks import attempts, callers, calls, contacts, events, limits, prospects, tenants, usage
 from engine.checks.evidence import Evidence
 
 
@@ -35,6 +35,8 @@ CHECKS = (
     Check("P4", limits.sms_spacing, needs_log=True),
     Check("P4", limits.call_rate, needs_log=True),
     Check("P4", callers.calls_per_number),
+    Check("P4", calls.calls_at_once),
+    Check("P4", calls.carrier_rate, needs_log=True),
     Check("P5", contacts.suppressed_left_alone),
     Check("P5", contacts.inside_window),
     Check("P5", contacts.creates_followed_intents, needs_log=True),

@@ -1,7 +1,8 @@
 """The tick: how much may go, what is due, which number carries it, and one message per prospect into the queue.
 
-Five round trips at most, however many campaigns: queue lengths, claim, buckets, messages, unused tokens. Nothing is
-done per slot or per waiting prospect, so a tick with nothing due costs nothing at any size.
+Six round trips at most, however many campaigns: calls that are up, where they are limited, queue lengths, claim,
+buckets, messages, unused tokens. Nothing is done per slot or per waiting prospect, so a tick with nothing due costs
+nothing at any size.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from engine.clock import add, boottime
 from engine.coordinator import pace
 from engine.coordinator.assign import Assigned, Assigner, cut_to_tokens, take_back
 from engine.coordinator.claim import Claim, claim
+from engine.coordinator.headroom import Headroom
 from engine.coordinator.senders import Senders, Wish
 from engine.coordinator.shard import Shard, Walk
 from engine.ids import encode
@@ -38,6 +40,7 @@ class Dispatch:
         self._runtime, self._shard = runtime, shard
         self._reader = runtime.reader
         self._senders = Senders(runtime, Buckets(runtime.redis))
+        self._headroom = Headroom(runtime)
         self._depth_s = runtime.settings.queue_depth_s
         self._hint_lease_s = runtime.settings.hint_lease_s
         self._rooms = {queue: pace.Room(self._depth_s) for queue in _ACTORS}
@@ -48,7 +51,7 @@ class Dispatch:
         """Returns how many prospects were enqueued."""
         now = boottime()
         ready = [(walk, pace.allowance(walk, now, self._depth_s)) for walk in self._shard.dialing() if _may(walk, now)]
-        ready = [(walk, count) for walk, count in ready if count > 0]
+        ready = await self._headroom.cut([(walk, count) for walk, count in ready if count > 0])
         if not ready:
             return 0
         self._turn = (self._turn + 1) % len(ready)  # scarce tokens go to another campaign first each time
@@ -80,12 +83,15 @@ class Dispatch:
         if not wanted:
             return
         engine_now = self._runtime.clock.now()
-        claims = await claim(self._reader, wanted, engine_now, self._runtime.clock.speed)
-        since = now - self._hint_lease_s
+        clock, engine_s = self._runtime.clock, engine_now.timestamp()
+        claims = await claim(self._reader, wanted, engine_now, clock.speed)
         for (walk, count), found in zip(wanted, claims, strict=True):
             known = {due.prospect_id for due in walk.waiting} if walk.is_woken else set()
-            fresh = (due for due in found.due if due.prospect_id not in known)
-            walk.waiting.extend(due for due in fresh if not walk.is_hinted(due.prospect_id, due.attempt, since))
+            for due in found.due:
+                # A row that fell due again after its hint was put off or released: that hint has been used.
+                since = max(now - self._hint_lease_s, now - (engine_s - due.due_s) / clock.speed)
+                if due.prospect_id not in known and not walk.is_hinted(due.prospect_id, due.attempt, since):
+                    walk.waiting.append(due)
             if walk.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
                 walk.cursor, walk.is_woken = found.cursor, False
                 walk.look_at = 0.0 if len(found.due) == count else self._next_look(found, now)

@@ -10,6 +10,7 @@ from engine.clock import boottime
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.duty import AWAY, Duty, Keeper
+from engine.coordinator.forecast import Forecasts
 from engine.coordinator.health import Census, Health, Rests
 from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
@@ -45,6 +46,7 @@ class Coordinator:
             Sweep(runtime, self.shard),
             Stats(runtime, self.shard),
             Usage(runtime, self.shard),
+            Forecasts(runtime, self.shard),
             Watch(runtime),
             Inbox(runtime),
             Fold(runtime, self.shard),

@@ -33,6 +33,7 @@ class Due(NamedTuple):
     phone: str
     sender: str | None  # the number that a one-off call must come from
     last_did: int | None = None  # the number of the attempt before this one
+    due_s: float = float("-inf")  # engine time (epoch seconds) at which it fell due
 
 
 @dataclass(slots=True)

@@ -6,8 +6,9 @@ from engine.coordinator.shard import Shard, Walk
 from engine.ids import encode
 from engine.rules import stats
 from engine.rules.events import Event
+from engine.rules.pacing import Figure
 from engine.runtime import Runtime
-from engine.store import counts, outbox
+from engine.store import call_hours, counts, outbox
 
 _MOST_TOLD = 10_000
 
@@ -29,19 +30,21 @@ class Stats:
             async with self._runtime.db.begin() as conn:
                 found = await counts.read_many(conn, list(walks))
                 changed = {key: sums for key, sums in found.items() if self._is_news(walks[key], sums)}
-                await outbox.publish(conn, self._events(walks, changed))
+                figures = await call_hours.figures(conn, list(changed), self._runtime.clock.now()) if changed else {}
+                await outbox.publish(conn, self._events(walks, changed, figures))
             self._remember(found)
         self._shard.ended = self._shard.ended[len(ended) :]
         return len(changed)
 
-    def _events(self, walks: Mapping[int, Walk], changed: Mapping[int, Mapping[str, int]]) -> dict[int, list[str]]:
+    def _events(
+        self, walks: Mapping[int, Walk], changed: Mapping[int, Mapping[str, int]], figures: Mapping[int, Figure]
+    ) -> dict[int, list[str]]:
         now = self._runtime.clock.now()
         events: dict[int, list[str]] = {}
         for campaign_id, sums in changed.items():
             public_id = encode("camp", campaign_id)
-            event = Event(
-                "campaign.stats.updated", now, {"id": public_id, "stats": stats.wire(sums)}, unique_id=public_id
-            )
+            shown = stats.wire(sums, figures.get(campaign_id, Figure()).rate)
+            event = Event("campaign.stats.updated", now, {"id": public_id, "stats": shown}, unique_id=public_id)
             events.setdefault(walks[campaign_id].campaign.account_id, []).append(event.encode())
         return events
 

@@ -6,7 +6,7 @@ from engine.clock import real_now
 from engine.coordinator.shard import Shard
 from engine.rules.usage import day_of
 from engine.runtime import Runtime
-from engine.store import counts, idempotency, operations, partitions, usage
+from engine.store import call_hours, counts, idempotency, operations, partitions, usage
 
 _OPEN_MINUTES = 2  # a lane may still be writing to the present and the past one
 _OPEN_DAYS = 10  # usage of a day may still change while its last texts wait for their reports
@@ -18,13 +18,15 @@ class Fold:
     every_s = 60.0
 
     def __init__(self, runtime: Runtime, shard: Shard) -> None:
-        self._db, self._shard = runtime.db, shard
+        self._db, self._clock, self._shard = runtime.db, runtime.clock, shard
 
     async def run_once(self) -> None:
         before = int(real_now().timestamp() // 60) - _OPEN_MINUTES
         for campaign_id in list(self._shard.walks):
             async with self._db.begin() as conn:
                 await counts.fold(conn, campaign_id, before)
+            async with self._db.begin() as conn:
+                await call_hours.fold(conn, campaign_id, self._clock.now())
 
 
 class Partitions:

@@ -6,9 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.errors import InvalidInput
+from engine.rules.account_limits import SLOWEST, UNLIMITED, AccountLimits, parse_limits
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
 from engine.rules.content import DEFAULT_POLICY, Policy, policy_of
@@ -17,6 +20,8 @@ from engine.rules.did_policy import Policy as DidPolicy
 from engine.rules.did_policy import policy_of as did_policy_of
 from engine.rules.schedule import Schedule, parse_schedule
 from engine.rules.telephony import Channel
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,19 @@ class CampaignFacts:
     policy: Policy = DEFAULT_POLICY  # what its texts may say
     is_live: bool = False  # made with a live key
     did_policy: DidPolicy = DEFAULT_DID_POLICY  # how much its account's numbers may call
+    limits: AccountLimits = UNLIMITED  # of its account at the carrier
+
+    @property
+    def is_paced_by_agents(self) -> bool:
+        return isinstance(self.mode, VoiceMode) and self.mode.pacing is not None
 
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""
     select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.status, c.carrier, c.calls_per_second,
            c.mode::text, c.schedule::text, a.agent::text, c.is_live, (a.settings -> 'content')::text as content,
-           (a.settings -> 'didPolicy')::text as did_policy
+           (a.settings -> 'didPolicy')::text as did_policy,
+           (a.settings -> 'limits')::text as limits
       from campaigns c join accounts a on a.id = c.account_id
      where c.id = any(cast(:ids as bigint[]))
 """)
@@ -73,6 +84,7 @@ def _facts(row: Any, did_policy: str) -> CampaignFacts:
         policy=_policy(row.content, row.is_live),
         is_live=row.is_live,
         did_policy=did_policy_of(did_policy, row.did_policy or ""),
+        limits=_limits(row.limits),
     )
 
 
@@ -94,3 +106,14 @@ def _agent(agent: str | None) -> Agent | None:
 @lru_cache(maxsize=4096)
 def _policy(settings: str | None, is_live: bool) -> Policy:
     return policy_of(orjson.loads(settings) if settings else None, is_live=is_live)
+
+
+@lru_cache(maxsize=4096)
+def _limits(limits: str | None) -> AccountLimits:
+    if limits is None:
+        return UNLIMITED
+    try:
+        return parse_limits(orjson.loads(limits))
+    except InvalidInput as error:
+        log.error("account.limits_unreadable", error=error.message)
+        return SLOWEST

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
-from engine.dispatch import callers
+from engine.dispatch import callers, ceilings, ten_dlc
 from engine.dispatch.callers import BLOCKED_FOR, Sender
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.dispatch.compose import SUPPRESSED, Message, Unfit, compose
@@ -50,6 +50,8 @@ class Refusal(StrEnum):
     CONTENT_REJECTED = "content_rejected"
     SENDER_AT_CAP = "sender_at_cap"  # its calls of this hour or day are made
     SENDER_BLOCKED = "sender_blocked"  # the number that last contacted this person rests after a block
+    TOO_MANY_CALLS = "too_many_calls"  # up at one time, or no agent is free
+    CARRIER_CAP = "carrier_cap"  # of 10DLC, for the minute or the day
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class IntentContext:
     writer: int
     caps_test_calls: bool = False  # the caps of numbers hold for test keys too
     did_policy: str = ""  # the setting
+    calls_at_carrier: int = 0  # at one time, of an account that says nothing of it; 0: no limit
 
 
 @dataclass(slots=True)
@@ -104,15 +107,15 @@ _TAKE_SMS_DIDS = text("""
 _INSERT = text(f"""
     with granted as (
         insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
-                              intent_at, check_at, rules_version, segments, encoding)
+                              intent_at, check_at, rules_version, segments, encoding, needs_agent)
         select h.prospect_id, h.attempt, h.campaign_id, h.account_id, h.phone, h.did_id, h.from_number, h.carrier,
-               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version, h.segments, h.encoding
+               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version, h.segments, h.encoding, h.needs_agent
           from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:campaigns as bigint[]),
                       cast(:accounts as bigint[]), cast(:phones as text[]), cast(:dids as bigint[]),
                       cast(:numbers as text[]), cast(:carriers as text[]), cast(:segments as smallint[]),
-                      cast(:encodings as text[]))
+                      cast(:encodings as text[]), cast(:need_agents as boolean[]))
                as h(prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, segments,
-                    encoding)
+                    encoding, needs_agent)
         on conflict (prospect_id, attempt) do update
            set try = attempts.try + 1, state = excluded.state, did_id = excluded.did_id,
                from_number = excluded.from_number, carrier = excluded.carrier, intent_at = excluded.intent_at,
@@ -157,8 +160,9 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             else:
                 batch.refused.append((hint, refusal))
         if context.channel is Channel.SMS:
-            allowed = await _take_senders(conn, allowed, now, batch)
+            allowed = await _within_caps(conn, allowed, messages, campaigns, now, batch, held)
         else:
+            allowed = await _within_ceilings(conn, allowed, campaigns, now, context, batch, held)
             allowed = await _take_calls(conn, allowed, campaigns, senders, now, batch, context)
         deltas: dict[int, Delta] = {}
         tries = await _reserve(conn, allowed, campaigns, messages, now, check_at, context)
@@ -309,6 +313,47 @@ async def _take_senders(conn: AsyncConnection, allowed: list[Hint], now: datetim
     return [hint for hint in allowed if hint.is_one_off_text or hint.did_id in taken]
 
 
+async def _within_ceilings(
+    conn: AsyncConnection,
+    allowed: list[Hint],
+    campaigns: Mapping[int, CampaignFacts],
+    now: datetime,
+    context: IntentContext,
+    batch: IntentBatch,
+    held: Held,
+) -> list[Hint]:
+    """The last locks: on the limits on calls at one time, under which the calls that are up are counted."""
+    speed = context.clock.speed
+    ids = [hint.campaign_id for hint in allowed]
+    verdicts = await ceilings.admit(conn, ids, campaigns, context.calls_at_carrier, now, speed)
+    for hint, has_room in zip(allowed, verdicts, strict=True):
+        if not has_room:
+            batch.refused.append((hint, Refusal.TOO_MANY_CALLS))
+            held.later.append((hint, Refusal.TOO_MANY_CALLS, add(now, ceilings.AGAIN_S * speed)))
+    return [hint for hint, has_room in zip(allowed, verdicts, strict=True) if has_room]
+
+
+async def _within_caps(
+    conn: AsyncConnection,
+    allowed: list[Hint],
+    messages: Mapping[int, Message],
+    campaigns: Mapping[int, CampaignFacts],
+    now: datetime,
+    batch: IntentBatch,
+    held: Held,
+) -> list[Hint]:
+    """The caps of 10DLC, then the senders; what both leave is counted against the caps."""
+    wanted = [ten_dlc.Wanted(hint, messages[hint.prospect_id].segments) for hint in allowed]
+    verdict = await ten_dlc.admit(conn, wanted, campaigns, now)
+    for each, at in verdict.later:
+        batch.refused.append((each.hint, Refusal.CARRIER_CAP))
+        held.later.append((each.hint, Refusal.CARRIER_CAP, at))
+    sent = set(await _take_senders(conn, [each.hint for each in verdict.allowed], now, batch))
+    counted = [each for each in verdict.allowed if each.hint in sent]
+    await ten_dlc.count(conn, counted, campaigns, now)
+    return [each.hint for each in counted]
+
+
 async def _reserve(
     conn: AsyncConnection,
     allowed: Sequence[Hint],
@@ -335,6 +380,7 @@ async def _reserve(
             "carriers": arrays.texts([campaigns[h.campaign_id].carrier for h in allowed]),
             "segments": arrays.numbers(message and message.segments for message in said),
             "encodings": arrays.texts([message and message.encoding for message in said]),
+            "need_agents": [campaigns[h.campaign_id].is_paced_by_agents for h in allowed],
             "state": _IN_PROGRESS[context.channel],
             "now": now,
             "check_at": check_at,

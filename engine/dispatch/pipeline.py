@@ -10,10 +10,11 @@ acknowledged when its answer is durable, so what is in flight is bounded by the 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import structlog
+from redis import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -21,14 +22,15 @@ from engine.carriers import fence
 from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, SendMessage, Ticket
 from engine.clock import Clock, boottime
 from engine.dispatch.batcher import Batcher
-from engine.dispatch.campaigns import load_campaigns
-from engine.dispatch.hints import Hint, Job, take_batch
+from engine.dispatch.hints import Job, take_batch
 from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_intents
+from engine.dispatch.lanes import LaneBook, Lanes
 from engine.dispatch.tempo import Tempo
 from engine.ids import attempt_ref
-from engine.limits.slots import Lane, SendSlots, Slot
+from engine.limits.slots import SendSlots, Slot
 from engine.rules.campaign_config import VoiceMode
-from engine.rules.telephony import Channel
+from engine.rules.decision import DEFAULT_RETRY_AFTER_S
+from engine.rules.telephony import Channel, Fault
 from engine.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -41,7 +43,8 @@ GROUP = 64  # creates that share a lead
 NEAR_S = 0.002  # slots that share a timer: a seventh of what a create may be late
 ONE_OFF_LATE_S = 0.01  # of the 15 ms that a create may be late
 SHORTEST_ONE_OFF_S = 0.002
-RATE_TTL_S = 1.0  # how long a campaign's calls_per_second is remembered for its slots
+# Whose slot lies further ahead is not kept: the coordinator enqueues it again, every 15 s or so.
+LONGEST_WAIT_S = 20.0
 
 
 class Answers(Protocol):
@@ -80,7 +83,6 @@ class Pipeline:
     ) -> None:
         self._channel = channel
         self._engine = engine
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._clock = clock
         self._settings = settings
         self._slots = slots
@@ -88,7 +90,7 @@ class Pipeline:
         self._answers = answers
         self._finished = finished
         self._writer = writer
-        self._rates: dict[int, tuple[float, float]] = {}  # campaign → (calls per second, boottime of reading)
+        self._lanes = LaneBook(channel, engine.execution_options(isolation_level="AUTOCOMMIT"), settings)
         self._tempo = Tempo(settings.batch_size)
         self._creates: set[asyncio.Task[None]] = set()
         self._batcher: Batcher[Job] = Batcher(
@@ -132,6 +134,7 @@ class Pipeline:
             writer=self._writer + lane,
             caps_test_calls=self._settings.did_caps == "all",
             did_policy=self._settings.did_policy,
+            calls_at_carrier=self._settings.carrier_concurrent_calls,
         )
         begun = boottime()
         try:
@@ -150,45 +153,35 @@ class Pipeline:
 
         Creates take their time to begin, so a large batch asks for its slots in groups, each a little later.
         """
-        rates = await self._read_rates({job.hint.campaign_id for job in jobs if not job.hint.is_one_off_text})
+        await self._lanes.refresh({job.hint.campaign_id for job in jobs})
         groups = [jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)]
         slotted: list[_Slotted] = []
         for number, group in enumerate(groups):
-            slotted += await self._slots_for(group, rates, self._tempo.lead_of_group_s(number, len(groups)))
+            slotted += await self._slots_for(group, self._tempo.lead_of_group_s(number, len(groups)))
         return slotted
 
-    async def _slots_for(self, jobs: list[Job], rates: Mapping[int, float], lead_s: float) -> list[_Slotted]:
-        by_lanes: dict[tuple[Lane, ...], list[Job]] = {}
+    async def _slots_for(self, jobs: list[Job], lead_s: float) -> list[_Slotted]:
+        by_lanes: dict[Lanes, list[Job]] = {}
         for job in jobs:
-            by_lanes.setdefault(self._lanes(job.hint, rates), []).append(job)
+            by_lanes.setdefault(self._lanes.of(job.hint), []).append(job)
         slotted: list[_Slotted] = []
         if all(job.hint.is_one_off_text for job in jobs):
             # Somebody waits for it: a slot may be used a little late, so its first moments may pass with the intent.
             lead_s = max(SHORTEST_ONE_OFF_S, lead_s - ONE_OFF_LATE_S)
-        grants = await self._slots.acquire([(key, len(some)) for key, some in by_lanes.items()], lead_s=lead_s)
+        grants = await self._slots.acquire([(lanes, len(some)) for lanes, some in by_lanes.items()], lead_s=lead_s)
         for some, grant in zip(by_lanes.values(), grants, strict=True):
             slotted += map(_Slotted, some, grant.slots)
             self._ask_again(some[len(grant.slots) :], grant.ask_at)
         return slotted
 
-    async def _read_rates(self, campaign_ids: Collection[int]) -> dict[int, float]:
-        now = boottime()
-        stale = [c for c in campaign_ids if now - self._rates.get(c, (0.0, 0.0))[1] > RATE_TTL_S]
-        if stale:
-            async with self._reader.connect() as conn:
-                facts = await load_campaigns(conn, stale)
-            for campaign_id in stale:
-                # Texts are paced by their senders, and an unknown campaign gets no intent: any rate will do for both.
-                is_paced = self._channel is Channel.VOICE and campaign_id in facts
-                rate = facts[campaign_id].calls_per_second if is_paced else self._settings.max_calls_per_second
-                self._rates[campaign_id] = (rate, now)
-        return {campaign_id: self._rates[campaign_id][0] for campaign_id in campaign_ids}
-
     def _ask_again(self, jobs: Sequence[Job], ask_at: Sequence[float]) -> None:
         """Submits the jobs once more when their slots come near, in a few groups rather than one timer each."""
         now = boottime()
         groups: dict[int, list[Job]] = {}
+        self._finished([job for job, at in zip(jobs, ask_at, strict=True) if at > now + LONGEST_WAIT_S])
         for job, at in zip(jobs, ask_at, strict=True):
+            if at > now + LONGEST_WAIT_S:
+                break
             groups.setdefault(math.ceil((at - now) / ASK_GRID_S), []).append(job)
         for grid, group in groups.items():
             metrics.LIMITER_WAIT_SECONDS.observe(grid * ASK_GRID_S)
@@ -208,18 +201,11 @@ class Pipeline:
         await self._give_back(by_prospect.values())
 
     async def _give_back(self, unused: Iterable[_Slotted]) -> None:
-        rates = {campaign_id: rate for campaign_id, (rate, _) in self._rates.items()}
-        by_lanes: dict[tuple[Lane, ...], list[Slot]] = {}
+        by_lanes: dict[Lanes, list[Slot]] = {}
         for item in unused:
-            by_lanes.setdefault(self._lanes(item.job.hint, rates), []).append(item.slot)
-        for key, slots in by_lanes.items():
-            await self._slots.give_back(key, slots)
-
-    def _lanes(self, hint: Hint, rates: Mapping[int, float]) -> tuple[Lane, ...]:
-        """The short-window limits of one create: its number's for a one-off text, else its campaign's."""
-        if hint.is_one_off_text:
-            return (Lane(f"sms:{hint.did_id}", self._settings.sms_per_second),)
-        return (Lane(f"campaign:{hint.campaign_id}", rates[hint.campaign_id]),)
+            by_lanes.setdefault(self._lanes.of(item.job.hint), []).append(item.slot)
+        for lanes, slots in by_lanes.items():
+            await self._slots.give_back(lanes, slots)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -242,6 +228,8 @@ class Pipeline:
             metrics.SLOTS_FORFEITED.inc()
             self._tempo.missed()
             slot = await self._another_slot(intent)
+        if receipt.error is not None and receipt.error.fault is Fault.RATE_LIMITED:
+            await self._close_lane(intent, receipt.error.retry_after_s)
         self._answers.answered(intent, receipt, item.job)
 
     async def _send(self, intent: Intent, ticket: Ticket) -> Receipt:
@@ -255,6 +243,15 @@ class Pipeline:
             log.exception("create.failed", carrier=intent.campaign.carrier)
             return Receipt(Outcome.UNKNOWN)
 
+    async def _close_lane(self, intent: Intent, retry_after_s: float | None) -> None:
+        """The carrier wants no more for a while: not from this attempt, and not from the others of its account."""
+        for_s = DEFAULT_RETRY_AFTER_S if retry_after_s is None else retry_after_s
+        metrics.LANES_CLOSED.labels(intent.campaign.carrier).inc()
+        try:
+            await self._slots.close((self._lanes.of(intent.hint).carrier,), for_s)
+        except (RedisError, OSError) as error:  # the answer must be written; the next refusal closes the lane
+            log.warning("lane.not_closed", carrier=intent.campaign.carrier, error=str(error))
+
     async def _another_slot(self, intent: Intent) -> Slot | None:
         """For a create that was late for its slot: the next one that comes while the ticket is still good."""
         while boottime() < intent.deadline - LAST_S:
@@ -267,12 +264,11 @@ class Pipeline:
         return None
 
     async def _slots_for_late(self, late: list[_Late], _lane: int) -> None:
-        rates = {campaign_id: rate for campaign_id, (rate, _) in self._rates.items()}
-        by_lanes: dict[tuple[Lane, ...], list[_Late]] = {}
+        by_lanes: dict[Lanes, list[_Late]] = {}
         for each in late:
-            by_lanes.setdefault(self._lanes(each.intent.hint, rates), []).append(each)
+            by_lanes.setdefault(self._lanes.of(each.intent.hint), []).append(each)
         try:
-            wanted = [(key, len(some)) for key, some in by_lanes.items()]
+            wanted = [(lanes, len(some)) for lanes, some in by_lanes.items()]
             grants = await self._slots.acquire(wanted, lead_s=self._tempo.lead_s)
         except Exception:
             for each in late:

@@ -7,6 +7,7 @@ really moved is counted and told.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import add
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from engine.dispatch.breath import breathing
 from engine.dispatch.facts import AttemptKey, Campaign
 from engine.rules import did_health
 from engine.rules.attempt import AttemptState
-from engine.rules.decision import UNANSWERED, Decision
+from engine.rules.decision import UNANSWERED, CallPlan, Decision
 from engine.rules.did_outcome import kind_of
 from engine.rules.events import Owner
 from engine.rules.prospect import Outcome, ProspectState
@@ -27,7 +28,7 @@ from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
 from engine.rules.usage import Use, billed, day_of, meter_of
 from engine.settings import Settings
-from engine.store import arrays, counts, lines, outbox, usage
+from engine.store import arrays, call_hours, counts, lines, outbox, usage
 from engine.store import did_health as health_store
 
 log = structlog.get_logger(__name__)
@@ -145,6 +146,7 @@ async def write(
     await counts.add(conn, _deltas(moves), writer)
     await usage.add(conn, _used(settled), writer)
     await _note_outcomes(conn, settled)
+    await call_hours.add(conn, hours_of(settled), writer)
     owners = await lines.owners(conn, {decision.view.did_id for _, decision in settled})
     await outbox.publish(conn, await _events(settled, owners))
     return settled
@@ -284,6 +286,36 @@ def _used(settled: Sequence[Settled]) -> dict[Use, int]:
     for (account_id, intent_at, channel, is_ai), quantity in raised.items():
         used[Use(account_id, day_of(intent_at), meter_of(channel, is_ai=is_ai))] += quantity
     return used
+
+
+def hours_of(settled: Sequence[Settled]) -> dict[tuple[int, int], call_hours.Sums]:
+    """What the calls that ended add to their hours, of campaigns whose calls are handed to agents."""
+    sums: dict[tuple[int, int], call_hours.Sums] = {}
+    for campaign, decision in settled:
+        plan, view = campaign.plan, decision.view
+        if not isinstance(plan, CallPlan) or plan.agent is None or campaign.is_direct:
+            continue
+        if decision.state is AttemptState.ENDED and view.state != AttemptState.ENDED:
+            key = (view.campaign_id, call_hours.hour_of(decision.ended_at or decision.now))
+            more = _sums(decision, plan.limits.speed)
+            sums[key] = tuple(map(add, sums[key], more)) if key in sums else more
+    return sums
+
+
+def _sums(decision: Decision, speed: float) -> call_hours.Sums:
+    """As `HOUR_SUMS`. A person is whoever answered and was no machine: with an agent, or abandoned."""
+    is_abandoned = decision.outcome is Outcome.ABANDONED
+    is_connected = decision.outcome is Outcome.HUMAN_CONNECTED
+    answered_at, ended_at = decision.answered_at, decision.ended_at
+    if answered_at is None or ended_at is None or not (is_abandoned or is_connected):
+        return 1, 0, 0, 0, 0, 0
+    ring_ms = _real_ms(answered_at - decision.view.intent_at, speed)
+    talk_ms = _real_ms(ended_at - answered_at, speed) if is_connected else 0
+    return 1, 1, int(is_abandoned), int(is_connected), ring_ms, talk_ms
+
+
+def _real_ms(engine_time: timedelta, speed: float) -> int:
+    return max(0, round(engine_time.total_seconds() / speed * 1e3))
 
 
 async def _events(settled: Sequence[Settled], owners: Mapping[int, Owner]) -> dict[int, list[str]]:

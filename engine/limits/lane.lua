@@ -1,26 +1,30 @@
 -- A lane: one rate limit, as a train of slots at least `step` apart. All times are µs relative to `now`.
--- Stored: {run id, step, last slot, hole, hole, ...}; a hole [a, b] is a stretch behind `last` in which any slot is free.
+-- Stored: {run id, step, last slot, closed until, hole, hole, ...}; a hole [a, b] is a stretch behind `last` in which any
+-- slot is free. Until `closed` the carrier wants nothing. A step of 0 is a gate: no rate, it only may be closed.
 -- Loading never trusts what it cannot date: no value, another server's value or a last slot beyond the horizon (the clock
 -- stepped back) may hide slots that are still to be sent, none of them later than now + horizon. The train then begins
 -- behind those: never a burst, at the price of a wait.
 
 local MOST_HOLES = 64
 local KEEP_MS = 86400000
+local MOST_CLOSED = 3600000000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 
 local function load_lane(key, step, earliest, horizon)
-  local lane = {key = key, step = step, last = horizon, holes = {}}
+  local lane = {key = key, step = step, last = horizon, closed = 0, holes = {}}
   local stored = redis.call('GET', key)
   if not stored then return lane end
   local value = cmsgpack.unpack(stored)
   local last = value[3] - now
-  if value[1] ~= run_id or last > horizon then return lane end
+  if value[1] ~= run_id then return lane end
+  lane.closed = math.min(math.max(0, value[4] - now), MOST_CLOSED)
+  if last > horizon then return lane end
   lane.last = last
   if value[2] == step then -- holes were measured with the step of their time
-    for i = 4, #value, 2 do
+    for i = 5, #value, 2 do
       local a, b = value[i] - now, value[i + 1] - now
       if b >= earliest then lane.holes[#lane.holes + 1] = {a, b} end
     end
@@ -29,7 +33,7 @@ local function load_lane(key, step, earliest, horizon)
 end
 
 local function save_lane(lane)
-  local value = {run_id, lane.step, lane.last + now}
+  local value = {run_id, lane.step, lane.last + now, lane.closed + now}
   for i = math.max(1, #lane.holes - MOST_HOLES + 1), #lane.holes do
     value[#value + 1] = lane.holes[i][1] + now
     value[#value + 1] = lane.holes[i][2] + now

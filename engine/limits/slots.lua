@@ -11,17 +11,20 @@ end
 local groups, active = {}, {}
 local at = 3 + #KEYS
 while at <= #ARGV do
-  local group = {wanted = tonumber(ARGV[at]), lanes = {}, slots = {}}
-  for i = 1, tonumber(ARGV[at + 1]) do
-    group.lanes[i] = lanes[tonumber(ARGV[at + 1 + i])]
+  local group = {wanted = tonumber(ARGV[at]), from = lead, lanes = {}, slots = {}}
+  local count = tonumber(ARGV[at + 1])
+  for i = 1, count do
+    local lane = lanes[tonumber(ARGV[at + 1 + i])]
+    group.from = math.max(group.from, lane.closed)
+    if lane.step > 0 then group.lanes[#group.lanes + 1] = lane end
   end
-  at = at + 2 + #group.lanes
+  at = at + 2 + count
   groups[#groups + 1] = group
   active[#active + 1] = group
 end
 
 local function first_free(group)
-  local t, moved = lead, true
+  local t, moved = group.from, true
   while moved do
     moved = false
     for _, lane in ipairs(group.lanes) do
@@ -50,7 +53,9 @@ while #active > 0 do
   active = rest
 end
 
-for _, lane in ipairs(lanes) do save_lane(lane) end
+for _, lane in ipairs(lanes) do
+  if lane.step > 0 then save_lane(lane) end
+end
 local reply = {now}
 for _, group in ipairs(groups) do reply[#reply + 1] = group.slots end
 return reply

@@ -1,9 +1,9 @@
 """Send slots: the short windows of P4 (calls per second of a campaign, of a carrier account), over all workers.
 
 A slot is the right to send one create at one moment, at most a second ahead. Each lane (one limit) is a train of slots
-1/(0.98·rate) apart: GCRA with burst 1. So any window of W seconds holds at most 0.98·rate·W + 1 slots, evenly spread,
+1/(0.985·rate) apart: GCRA with burst 1. So any window of W seconds holds at most 0.985·rate·W + 1 slots, evenly spread,
 and with rate × 1 s ≥ 1 there is room for creates that leave up to `LATE_S` after their slot:
-0.98·rate·(1 + 0.015) + 1 < rate + 1, which is at most `rate` whole creates in each second.
+0.985·rate·(1 + 0.015) + 1 < rate + 1, which is at most `rate` whole creates in each second.
 
 A request that counts against several lanes gets a moment that is free in each. When a few campaigns that are nearly as
 fast as the carrier's own lane compete for it, some 10 % of that lane falls into gaps too short for anyone; a single
@@ -11,8 +11,12 @@ campaign, or many slow ones, use all of it.
 
 Nothing here survives Redis, and nothing needs to: a lane that is missing, or that another server or a restart left,
 begins one horizon and one step later than now, behind every slot that may still be on its way (P8).
+
+A carrier that refuses for its own rate closes its lane for as long as it says, for all workers. What holds a slot by
+then, at most a second ahead, still goes. A flush opens the lane again, and the carrier's next refusal closes it.
 """
 
+import math
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -25,7 +29,7 @@ from engine.limits.scripts import source
 
 HORIZON_S = 1.0
 LATE_S = 0.015
-USE = 0.98
+USE = 0.985  # the most that leaves room for `LATE_S`; a flush in two minutes still leaves 97 %
 # An early slot must leave time for the intent transaction; see `acquire`.
 LEAD_S = 0.03
 # A refused request asks again this long before its time: late enough that few wait on a slot that a pause would waste,
@@ -35,10 +39,11 @@ _DRIFT = 0.0005  # NTP slews a clock by at most 500 ppm
 
 
 class Lane(NamedTuple):
-    """One limit. `rate_per_s` may change between calls; the new spacing counts from the last slot."""
+    """One limit. `rate_per_s` may change between calls; the new spacing counts from the last slot. Infinite: a gate,
+    which paces nothing and costs nothing, but may be closed."""
 
     key: str
-    rate_per_s: float
+    rate_per_s: float = math.inf
 
 
 class Slot(NamedTuple):
@@ -61,6 +66,7 @@ class SendSlots:
     def __init__(self, redis: Redis) -> None:
         self._acquire = redis.register_script(source("lane.lua", "slots.lua"))
         self._give_back = redis.register_script(source("lane.lua", "give_back.lua"))
+        self._close = redis.register_script(source("lane.lua", "close.lua"))
         self._offset = ClockOffset()
 
     async def acquire(self, wanted: Sequence[tuple[tuple[Lane, ...], int]], *, lead_s: float = LEAD_S) -> list[Grant]:
@@ -90,10 +96,16 @@ class SendSlots:
 
     async def give_back(self, lanes: tuple[Lane, ...], slots: Sequence[Slot]) -> None:
         """Frees slots granted for `lanes` that will certainly not be used: once each. Past ones are ignored."""
-        if slots:
+        lanes = tuple(lane for lane in lanes if lane.rate_per_s < math.inf)
+        if slots and lanes:
             stamps = sorted(slot.stamp_us for slot in slots)
             args = [str(arg) for arg in (round(HORIZON_S * 1e6), *map(_step_us, lanes), *stamps)]
             await cast(Awaitable[None], self._give_back(keys=[_key(lane) for lane in lanes], args=args))
+
+    async def close(self, lanes: tuple[Lane, ...], for_s: float) -> None:
+        """No slot of these lanes lies within the next `for_s` seconds (an hour at most), whoever asks."""
+        args = [str(arg) for arg in (round(HORIZON_S * 1e6), *map(_step_us, lanes), round(for_s * 1e6))]
+        await cast(Awaitable[None], self._close(keys=[_key(lane) for lane in lanes], args=args))
 
     def _grant(self, now_us: int, deltas: list[int], count: int, step_s: float) -> Grant:
         refused_us = -deltas.pop()

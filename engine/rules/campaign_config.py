@@ -4,7 +4,7 @@ Every value keeps the JSON it came from (`to_json`), so that what is stored and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -13,8 +13,9 @@ from engine.rules.area_codes import area_codes
 from engine.rules.caller_id import DEFAULT_STRATEGY, SELECTIONS, Strategy
 from engine.rules.duration import parse_duration
 from engine.rules.fields import ABSENT, Fields, Problems, shown
+from engine.rules.pacing import DEFAULT_TARGET, FROZEN_AT, MOST_AGENTS, Pacing
 from engine.rules.phone import is_e164
-from engine.rules.retry import NO_RETRY, RetryRule
+from engine.rules.retry import NO_RETRY, WIRE_NAMES, Again, RetryRule
 from engine.rules.schedule import ANY_TIME, Schedule, read_schedule
 from engine.rules.template import Template
 from engine.rules.template import parse as parse_template
@@ -26,10 +27,13 @@ MESSAGE_MAX = 1_600
 MOST_CALLS_PER_SECOND = 1_000.0
 MOST_RETRIES = 10
 MOST_CALLER_IDS = 1_000
+MOST_CONCURRENT_CALLS = 100_000
 SHORTEST_RING_S = 15  # TSR safe harbour: 15 seconds or four rings (COMPLIANCE F5)
 
 _BODY = frozenset({"name", "channel", "mode", "callerIds", "callerIdStrategy", "schedule"})
-_RETRY = frozenset({"max_retries", "retry_delay"})
+_RETRY = frozenset({"max_retries", "retry_delay", "retry"})
+_AGAIN = frozenset({"max", "delay"})
+_SMS_OUTCOMES = frozenset({"failed"})  # a text is delivered or fails
 _SMS = _RETRY | {"message"}
 _VOICE = _RETRY | {
     "ai",
@@ -39,6 +43,9 @@ _VOICE = _RETRY | {
     "systemPrompt",
     "ringTimeout",
     "maxDuration",
+    "concurrentCalls",
+    "pacing",
+    "abandonTarget",
 }
 _STRATEGY = frozenset({"selection", "local_presence"})
 # An agent's kind: the field that holds its address, and what that must begin with.
@@ -58,6 +65,7 @@ class Agent:
     kind: str
     address: str
     params: Mapping[str, str] = field(default_factory=dict)
+    capacity: int | None = None  # calls that it takes at one time
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,9 @@ class VoiceMode:
     system_prompt: str | None = None
     ring_timeout_s: int = 25
     max_duration_s: int = 3_600
+    concurrent_calls: int | None = None
+    pacing: Pacing | None = None  # how calls keep step with the agents; none: they do not
+    abandon_target: float = DEFAULT_TARGET
     sent: Json | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> Json | None:
@@ -168,18 +179,22 @@ def _read_mode(channel: str, value: object, problems: Problems, most_cps: float)
     sent = cast(Json, value) if isinstance(value, Mapping) else None
     if channel == "sms":
         fields = Fields(value, "mode", problems, _SMS)
-        return SmsMode(_read_message(fields), _read_retry(fields), sent)
+        return SmsMode(_read_message(fields), _read_retry(fields, problems, _SMS_OUTCOMES), sent)
     fields = Fields(value, "mode", problems, _VOICE)
-    agent = _value(fields, "agent")
+    target = _value(fields, "agent")
+    agent = None if target is None else _read_agent(target, problems, "mode.agent")
     return VoiceMode(
         ai=fields.boolean("ai", False),
         voicemail_audio_url=_read_url(fields, "voicemailAudioUrl"),
         calls_per_second=_read_rate(fields, most_cps),
-        retry=_read_retry(fields),
-        agent=None if agent is None else _read_agent(agent, problems, "mode.agent"),
+        retry=_read_retry(fields, problems, frozenset(WIRE_NAMES)),
+        agent=agent,
         system_prompt=fields.text("systemPrompt", 1, 32_000),
         ring_timeout_s=fields.whole("ringTimeout", SHORTEST_RING_S, 120, "number of seconds") or 25,
         max_duration_s=fields.whole("maxDuration", 10, 14_400, "number of seconds") or 3_600,
+        concurrent_calls=fields.whole("concurrentCalls", 1, MOST_CONCURRENT_CALLS, "number of calls"),
+        pacing=_read_pacing(fields, agent),
+        abandon_target=_read_target(fields),
         sent=sent,
     )
 
@@ -194,16 +209,53 @@ def _read_message(fields: Fields) -> str | None:
     return message
 
 
-def _read_retry(fields: Fields) -> RetryRule:
-    retries = fields.whole("max_retries", 0, MOST_RETRIES)
-    delay = fields.get("retry_delay")
-    delay_s = NO_RETRY.delay_s
-    if delay is not ABSENT:
-        try:
-            delay_s = parse_duration(delay, fields.path("retry_delay"))
-        except InvalidInput as error:
-            fields.fault("retry_delay", str(error.fields[fields.path("retry_delay")]))
-    return RetryRule(retries or 0, delay_s)
+def _read_retry(fields: Fields, problems: Problems, outcomes: frozenset[str]) -> RetryRule:
+    plain = RetryRule(fields.whole("max_retries", 0, MOST_RETRIES) or 0, _read_delay(fields, "retry_delay"))
+    path = fields.path("retry")
+    by_name = Fields(_value(fields, "retry"), path, problems, outcomes)
+    given = []
+    for name in sorted(outcomes):
+        if (value := by_name.get(name)) is ABSENT:
+            continue
+        again = Fields(value, f"{path}.{name}", problems, _AGAIN)
+        most = again.whole("max", 0, MOST_RETRIES)
+        delay_s = _read_delay(again, "delay", plain.delay_s)
+        given.append((WIRE_NAMES[name], Again(plain.max_retries if most is None else most, delay_s)))
+    return replace(plain, by_outcome=tuple(given))
+
+
+def _read_delay(fields: Fields, key: str, default_s: int = NO_RETRY.delay_s) -> int:
+    delay = fields.get(key)
+    if delay is ABSENT:
+        return default_s
+    path = fields.path(key)
+    try:
+        return parse_duration(delay, path)
+    except InvalidInput as error:
+        fields.fault(key, str(error.fields[path]))
+        return default_s
+
+
+def _read_pacing(fields: Fields, agent: Agent | None) -> Pacing | None:
+    """Agents that can be counted are never called ahead of, unless the campaign asks for it."""
+    has_capacity = agent is not None and agent.capacity is not None
+    if fields.get("pacing") is ABSENT:
+        return Pacing.PROGRESSIVE if has_capacity else None
+    pacing = Pacing(fields.choice("pacing", tuple(Pacing)))
+    if not has_capacity:
+        fields.fault("pacing", "needs mode.agent.capacity: how many calls the agents take at one time")
+    return pacing
+
+
+def _read_target(fields: Fields) -> float:
+    value = fields.get("abandonTarget")
+    if value is ABSENT:
+        return DEFAULT_TARGET
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= FROZEN_AT:
+        return value
+    fault = f"{shown(value)} is not a share of the people who answer; give a number above 0, at most {FROZEN_AT:g}"
+    fields.fault("abandonTarget", fault)
+    return DEFAULT_TARGET
 
 
 def _read_rate(fields: Fields, most: float) -> float:
@@ -253,7 +305,7 @@ def _read_strategy(value: object, problems: Problems) -> Strategy:
 def _read_agent(value: object, problems: Problems, path: str) -> Agent:
     kind = value.get("kind") if isinstance(value, Mapping) else None
     key, starts = _AGENT_ADDRESS.get(kind if isinstance(kind, str) else "", ("", ()))
-    known = {"kind", "params", key} if key else {"kind", "params", "uri", "url", "id", "e164"}
+    known = {"kind", "params", "capacity"} | ({key} if key else {"uri", "url", "id", "e164"})
     fields = Fields(value, path, problems, frozenset(known))
     if not key:
         fields.fault("kind", f"{shown(kind)} is not one of {', '.join(_AGENT_ADDRESS)}")
@@ -265,7 +317,8 @@ def _read_agent(value: object, problems: Problems, path: str) -> Agent:
         fields.fault(key, f"{shown(address)} must begin with {' or '.join(starts)}")
     elif key == "e164" and not is_e164(address):
         fields.fault(key, f"{shown(address)} is not an E.164 number; give one such as +14155550123")
-    return Agent(str(kind), address or "", _read_params(fields))
+    capacity = fields.whole("capacity", 1, MOST_AGENTS, "number of agents")
+    return Agent(str(kind), address or "", _read_params(fields), capacity)
 
 
 def _read_params(fields: Fields) -> Mapping[str, str]:

@@ -199,6 +199,9 @@ class Stats(Payload):
     suppressed: int
     retrying: int
     progress: int = Field(ge=0, le=100, description="percent")
+    abandon_rate: float = Field(
+        ge=0, le=1, description="of the people who answered in the last 30 days, the share abandoned"
+    )
 
 
 class CampaignStats(Payload):

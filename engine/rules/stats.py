@@ -63,10 +63,12 @@ class Delta:
         return tuple(getattr(self, name) for name in COUNTERS)
 
 
-def wire(counts: Mapping[str, int]) -> dict[str, int]:
-    """The stats object of reference 004 (camelCase), with `progress` in whole percent."""
-    stats = {_WIRE.get(name, name): int(counts[name]) for name in COUNTERS}
+def wire(counts: Mapping[str, int], abandon_rate: float = 0.0) -> dict[str, float]:
+    """The stats object of reference 004 (camelCase), with `progress` in whole percent. `abandon_rate`: the share of
+    the people who answered in the last 30 days whom no agent reached in time, to four places."""
+    stats: dict[str, float] = {_WIRE.get(name, name): int(counts[name]) for name in COUNTERS}
     stats["progress"] = progress(counts)
+    stats["abandonRate"] = round(abandon_rate, 4)
     return stats
 
 

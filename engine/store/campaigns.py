@@ -20,6 +20,7 @@ from engine.clock import boottime
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable
 from engine.ids import encode, new_id
 from engine.rules import content
+from engine.rules.account_limits import parse_limits
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import Action, CampaignStatus, after, allowed_actions, sources
 from engine.rules.campaign_config import SmsMode, missing_at_start, parse_mode
@@ -330,6 +331,7 @@ async def _check_start(conn: AsyncConnection, campaign: Campaign) -> None:
     account = await accounts.get(conn, campaign.account_id)
     has_agent = account is not None and account.agent is not None
     mode = parse_mode(campaign.channel, campaign.mode)
+    parse_limits(account.settings.get("limits") if account else None)
     if missing := missing_at_start(mode, has_agent):
         raise InvalidInput("the campaign cannot start: " + "; ".join(f"{k} {v}" for k, v in missing.items()), missing)
     if isinstance(mode, SmsMode):

@@ -1,4 +1,4 @@
-"""The schema. PostgreSQL is the truth (P8); this file and the sum of the migrations are proven equal by a test.
+"""The schema. PostgreSQL is the truth (P8); it and the sum of the migrations are proven equal by a test.
 
 Hot tables (`prospects`, `attempts`, `campaign_counts`, `outbox`, `events`, `carrier_callbacks`) carry no foreign keys:
 each write would pay for them, and `engine.checks` finds orphans instead. Their keys are bigint, and indexes stay off
@@ -14,32 +14,28 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
-    DateTime,
     Float,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from engine.rules.pacing import HOUR_SUMS
 from engine.rules.stats import COUNTERS
+from engine.store import schema, tables_events, tables_numbers  # noqa: F401 — the latter two for their `metadata`
+from engine.store.schema import at
 
-metadata = MetaData()
+metadata = schema.metadata
 
 PROSPECT_PARTITIONS = 16
 ATTEMPT_PARTITIONS = 16
-
-
-def _at(name: str, *, nullable: bool = True, default: str | None = None) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=text(default) if default else None)
-
 
 accounts = Table(
     "accounts",
@@ -48,7 +44,7 @@ accounts = Table(
     Column("name", Text, nullable=False),
     Column("settings", JSONB, nullable=False, server_default=text("'{}'")),
     Column("agent", JSONB),  # the default agent target of its campaigns
-    _at("created_at", nullable=False),
+    at("created_at", nullable=False),
 )
 
 api_keys = Table(
@@ -65,9 +61,9 @@ api_keys = Table(
     # Whose numbers' messages the key hears of; both null: it is account-wide.
     Column("user_id", BigInteger),
     Column("team_id", BigInteger),
-    _at("created_at", nullable=False),  # real
-    _at("expires_at"),  # real
-    _at("revoked_at"),  # real
+    at("created_at", nullable=False),  # real
+    at("expires_at"),  # real
+    at("revoked_at"),  # real
     Index("api_keys_account", "account_id"),
 )
 
@@ -77,7 +73,7 @@ teams = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("account_id", BigInteger, nullable=False),
     Column("name", Text, nullable=False),
-    _at("created_at", nullable=False),  # real
+    at("created_at", nullable=False),  # real
     Index("teams_account", "account_id", "id"),
 )
 
@@ -88,7 +84,7 @@ users = Table(
     Column("account_id", BigInteger, nullable=False),
     Column("team_id", BigInteger),
     Column("name", Text, nullable=False),
-    _at("created_at", nullable=False),  # real
+    at("created_at", nullable=False),  # real
     Index("users_account", "account_id", "id"),
 )
 
@@ -101,113 +97,8 @@ lines = Table(
     Column("name", Text, nullable=False),
     Column("user_id", BigInteger),
     Column("team_id", BigInteger),
-    _at("created_at", nullable=False),  # real
+    at("created_at", nullable=False),  # real
     Index("lines_account", "account_id", "id"),
-)
-
-dids = Table(
-    "dids",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("number", Text, nullable=False),  # E.164
-    Column("capabilities", ARRAY(Text), nullable=False),  # voice, sms
-    Column("state", Text, nullable=False),  # rules.did_pool.DidState
-    Column("state_reason", Text, nullable=False, server_default=""),  # rules.did_pool.Cause
-    _at("state_until"),  # when the state ends by itself
-    _at("warming_since"),
-    Column("flags", SmallInteger, nullable=False, server_default=text("0")),  # labels, spam codes, network blocks
-    Column("carrier", Text, nullable=False, server_default=""),  # where it was bought; empty: registered by hand
-    Column("carrier_number_id", Text),  # the carrier's own id of it
-    Column("label", Text, nullable=False, server_default=""),
-    Column("line_id", BigInteger),  # null: it belongs to the whole account
-    Column("calls_per_minute", Integer),  # engine minutes; null: the setting
-    # The SMS gap, decided with the intent: unreachable while a message is under way, then answer + gap + jitter.
-    _at("sms_free_at", nullable=False, default="'-infinity'"),
-    _at("created_at", nullable=False),
-    CheckConstraint(
-        "state in ('warming','active','cooling','burned','quarantine','released')", name="dids_state_known"
-    ),
-    Index("dids_account", "account_id", "id"),
-    # A released number may come back, to this account or another.
-    Index("dids_number_held", "number", unique=True, postgresql_where=text("state <> 'released'")),
-    Index("dids_state_ends", "state_until", postgresql_where=text("state_until is not null")),
-)
-
-# Calls of a DID in its sliding hour and day (rules.did_caps): slot numbers and counts in turn. Times are engine time,
-# epoch seconds. The row's lock decides between two intents that want the last call of an hour.
-did_usage = Table(
-    "did_usage",
-    metadata,
-    Column("did_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("hour", ARRAY(Integer), nullable=False),
-    Column("day", ARRAY(Integer), nullable=False),
-    Column("last_at", Float, nullable=False),
-    Column("free_at", Float, nullable=False),
-    Column("room", Integer, nullable=False),  # how many calls may be made from `free_at` on
-)
-
-# What became of calls and texts, one row per settled batch: written in its transaction, consumed by the health duty.
-did_outcomes = Table(
-    "did_outcomes",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    _at("at", nullable=False),
-    Column("did_ids", ARRAY(BigInteger), nullable=False),
-    Column("codes", ARRAY(Integer), nullable=False),  # rules.did_health.encode
-)
-
-did_health = Table(
-    "did_health",
-    metadata,
-    Column("did_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("calls", ARRAY(Integer), nullable=False, server_default="{}"),  # the last 50, oldest first
-    Column("fresh", Integer, nullable=False, server_default=text("0")),  # calls since it came to its state
-    Column("texts", JSONB, nullable=False, server_default=text("'{}'")),  # counts by day, of seven days
-    Column("score", Float),
-    Column("sms_score", Float),
-    _at("sms_low_at"),  # since when the SMS score is low
-    Column("flag", Text, nullable=False, server_default=""),  # a Cause that is still to be acted on
-    Column("is_to_judge", Boolean, nullable=False, server_default=text("false")),
-    _at("used_at"),
-    Index("did_health_to_judge", "did_id", postgresql_where=text("is_to_judge")),
-)
-
-did_reputation = Table(
-    "did_reputation",
-    metadata,
-    Column("did_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("flagged", Boolean, nullable=False),
-    Column("overall_score", Float, nullable=False),
-    Column("providers", JSONB, nullable=False),
-    _at("checked_at", nullable=False),
-    Index("did_reputation_account", "account_id", "did_id"),
-)
-
-# What the API has a worker do at a carrier.
-operations = Table(
-    "operations",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("kind", Text, nullable=False),  # rules.operation.Kind
-    Column("actor", Text, nullable=False),
-    Column("carrier", Text, nullable=False),  # or the reputation provider
-    Column("request", JSONB, nullable=False),
-    Column("once", Text),  # at most one operation of this name
-    Column("status", Text, nullable=False, server_default="pending"),
-    Column("result", JSONB),
-    Column("error", JSONB),
-    Column("tries", SmallInteger, nullable=False, server_default=text("0")),
-    _at("next_try_at"),  # real, as the two times below with a comment; null once it is over
-    _at("queued_at", nullable=False, default="now()"),  # real
-    _at("created_at", nullable=False),
-    _at("finished_at"),  # real
-    CheckConstraint("status in ('pending','done','failed')", name="operations_status_known"),
-    Index("operations_once", "account_id", "once", unique=True, postgresql_where=text("once is not null")),
-    Index("operations_due", "next_try_at", postgresql_where=text("next_try_at is not null")),
-    Index("operations_age", "finished_at", postgresql_where=text("finished_at is not null")),
 )
 
 campaigns = Table(
@@ -229,13 +120,13 @@ campaigns = Table(
     Column("caller_id_strategy", JSONB),
     Column("schedule", JSONB),
     Column("calls_per_second", Float, nullable=False),
-    _at("created_at", nullable=False),
-    _at("started_at"),
-    _at("ended_at"),
+    at("created_at", nullable=False),
+    at("started_at"),
+    at("ended_at"),
     # The coordinator's lease: no promise rests on it, it only keeps two coordinators from doing the same work.
     Column("lease_owner", Text, nullable=False, server_default=""),
     Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
-    _at("lease_until", nullable=False, default="'-infinity'"),  # real
+    at("lease_until", nullable=False, default="'-infinity'"),  # real
     CheckConstraint(
         "status in ('created','dialing','paused','completed','cancelled','failed')", name="campaigns_status_known"
     ),
@@ -268,7 +159,7 @@ prospects = Table(
     Column("outcome", SmallInteger),  # rules.prospect.Outcome, when completed
     Column("reason", Text),  # why it is held, cancelled, or failed
     # When it is due. 'infinity' once it is over: `< 'infinity'` finds the open ones through the claim index.
-    _at("next_attempt_at", nullable=False, default="'-infinity'"),
+    at("next_attempt_at", nullable=False, default="'-infinity'"),
     Column("data", JSONB),  # further columns of an import; the parameters of a one-off call
     UniqueConstraint("campaign_id", "phone", "one_off", name="prospects_phone"),
     Index("prospects_due", "campaign_id", "next_attempt_at", "id"),
@@ -295,20 +186,57 @@ attempts = Table(
     Column("amd", Text),
     Column("outcome", SmallInteger),
     Column("reason", Text),
-    _at("intent_at", nullable=False),
-    _at("answered_at"),
-    _at("greeting_ended_at"),
-    _at("ended_at"),
+    at("intent_at", nullable=False),
+    at("answered_at"),
+    at("greeting_ended_at"),
+    at("ended_at"),
     Column("duration_s", Integer),
     Column("segments", SmallInteger),  # parts of an SMS, known at its intent; 1 for an MMS
     Column("encoding", Text),  # of an SMS: GSM-7 or UCS-2
     Column("error_code", Text),  # the carrier's, of a text that failed
     Column("rules_version", Text, nullable=False),  # of the contact rules that allowed it
-    _at("check_at"),  # real: when the watch looks at it next; null once it is over
+    at("check_at"),  # real: when the watch looks at it next; null once it is over
     Column("command", JSONB),  # the command that the carrier has yet to carry out; a document carrier's plan
     Column("command_no", SmallInteger, nullable=False, server_default=text("0")),
+    Column("needs_agent", Boolean, nullable=False, server_default=text("false")),  # of a campaign that paces by agents
     Index("attempts_check", "check_at", postgresql_where=text("check_at is not null")),
+    Index("attempts_agents", "campaign_id", postgresql_where=text("needs_agent and check_at is not null")),
     postgresql_partition_by="HASH (prospect_id)",
+)
+
+# What became of the calls of campaigns with agents, by the engine hour in which they ended. Real milliseconds.
+call_hours = Table(
+    "call_hours",
+    metadata,
+    Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hour", Integer, primary_key=True, autoincrement=False),  # of the epoch
+    Column("writer", Integer, primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in HOUR_SUMS),
+)
+
+# rules.pacing.Forecast of each campaign that calls ahead of its agents.
+call_forecasts = Table(
+    "call_forecasts",
+    metadata,
+    Column("campaign_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("stage", SmallInteger, nullable=False),
+    Column("answer_rate", Float, nullable=False),
+    Column("ring_s", Float, nullable=False),
+    Column("talk_s", Float, nullable=False),
+    Column("persons", BigInteger, nullable=False),
+    Column("abandoned", BigInteger, nullable=False),
+    Column("most_up", Integer, nullable=False),
+    at("made_at", nullable=False),  # real, by the database's clock
+)
+
+# Message parts of an account: by engine second for the cap per minute, by Pacific day for the cap per day.
+ten_dlc_parts = Table(
+    "ten_dlc_parts",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("span", Text, primary_key=True),  # second, day
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("parts", BigInteger, nullable=False),
 )
 
 suppressions = Table(
@@ -318,7 +246,7 @@ suppressions = Table(
     Column("phone", Text, primary_key=True),
     Column("reason", Text, nullable=False),
     Column("source", Text, nullable=False),
-    _at("created_at", nullable=False),
+    at("created_at", nullable=False),
 )
 
 campaign_counts = Table(
@@ -328,160 +256,6 @@ campaign_counts = Table(
     Column("minute", Integer, primary_key=True, autoincrement=False),  # real; 0 is the folded base
     Column("writer", Integer, primary_key=True, autoincrement=False),
     *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in COUNTERS),
-)
-
-outbox = Table(
-    "outbox",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("account_id", BigInteger, nullable=False),
-    Column("events", ARRAY(Text), nullable=False),  # JSON texts, in order: one row per transaction and account
-)
-
-events = Table(
-    "events",
-    metadata,
-    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("recorded_on", Date, primary_key=True),  # real; the partition key
-    Column("body", JSON, nullable=False),
-    postgresql_partition_by="RANGE (recorded_on)",
-)
-
-event_heads = Table(
-    "event_heads",
-    metadata,
-    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, nullable=False),  # of the newest event
-    Column("kept_from", BigInteger, nullable=False, server_default=text("1")),  # of the oldest that was not dropped
-)
-
-# For each type of event and owner the newest number that retention has dropped: who follows a quiet channel, or numbers
-# of its own, is told of no loss of others'.
-event_drops = Table(
-    "event_drops",
-    metadata,
-    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("type", Text, primary_key=True),
-    Column("owner", Text, primary_key=True),  # as in the event, `["line_…","user_…","team_…"]`; empty: it has none
-    Column("seq", BigInteger, nullable=False),
-)
-
-inbound_messages = Table(
-    "inbound_messages",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("did_id", BigInteger, nullable=False),
-    Column("line_id", BigInteger),
-    Column("from_number", Text, nullable=False),
-    Column("to_number", Text, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("segments", SmallInteger, nullable=False),
-    Column("components", JSONB, nullable=False, server_default=text("'[]'")),  # media: url, contentType, fault
-    Column("carrier", Text, nullable=False),
-    Column("carrier_id", Text, nullable=False),
-    Column("meaning", Text, nullable=False, server_default=""),  # rules.opt_out.Meaning; empty: ordinary words
-    Column("campaign_id", BigInteger),  # the campaign and prospect that last wrote to this person
-    Column("prospect_id", BigInteger),
-    _at("received_at", nullable=False),
-    # Real: when a worker asks the carrier for the media (again); null once all are here or given up.
-    _at("media_due_at"),
-    Column("media_tries", SmallInteger, nullable=False, server_default=text("0")),
-    UniqueConstraint("carrier", "carrier_id", name="inbound_messages_once"),
-    Index("inbound_messages_account", "account_id", "id"),
-    Index("inbound_messages_from", "account_id", "from_number", "id"),
-    Index("inbound_messages_to", "account_id", "to_number", "id"),
-    Index(
-        "inbound_messages_campaign",
-        "account_id",
-        "campaign_id",
-        "id",
-        postgresql_where=text("campaign_id is not null"),
-    ),
-    Index("inbound_messages_media", "media_due_at", postgresql_where=text("media_due_at is not null")),
-)
-
-inbound_media = Table(
-    "inbound_media",
-    metadata,
-    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("component", SmallInteger, primary_key=True, autoincrement=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("content_type", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
-
-inbound_calls = Table(
-    "inbound_calls",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("did_id", BigInteger, nullable=False),
-    Column("line_id", BigInteger),
-    Column("from_number", Text, nullable=False),
-    Column("to_number", Text, nullable=False),
-    Column("carrier", Text, nullable=False),
-    Column("carrier_id", Text, nullable=False),
-    Column("state", SmallInteger, nullable=False, server_default=text("0")),
-    _at("received_at", nullable=False),
-    _at("answered_at"),
-    _at("ended_at"),
-    Column("duration_s", Integer),
-    UniqueConstraint("carrier", "carrier_id", name="inbound_calls_once"),
-    Index("inbound_calls_account", "account_id", "id"),
-)
-
-webhooks = Table(
-    "webhooks",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("url", Text, nullable=False),
-    Column("events", ARRAY(Text), nullable=False),  # globs
-    Column("secret", Text, nullable=False),  # `whsec_…`: needed in clear to sign with
-    Column("previous_secret", Text),  # signs beside the new one until `previous_secret_until`
-    _at("previous_secret_until"),  # real, as all times of webhooks
-    Column("ordered", Boolean, nullable=False, server_default=text("false")),
-    Column("active", Boolean, nullable=False, server_default=text("true")),
-    Column("disabled_reason", Text, nullable=False, server_default=""),
-    Column("scanned", BigInteger, nullable=False),  # the newest event for which its deliveries are written
-    Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row, over all its deliveries
-    _at("parked_until", nullable=False, default="'-infinity'"),
-    Column("lease_owner", Text, nullable=False, server_default=""),
-    _at("lease_until", nullable=False, default="'-infinity'"),
-    _at("created_at", nullable=False),
-    Index("webhooks_account", "account_id", "id"),
-)
-
-webhook_deliveries = Table(
-    "webhook_deliveries",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("webhook_id", BigInteger, nullable=False),
-    Column("account_id", BigInteger, nullable=False),
-    Column("seq", BigInteger, nullable=False),  # of the event; a test has an `ids.new_id`, beyond any event's
-    Column("event_type", Text, nullable=False),
-    Column("body", Text),  # the canonical event, kept so that a delivery survives the log's retention
-    Column("status", Text, nullable=False, server_default="pending"),
-    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
-    Column("response_code", SmallInteger),
-    Column("error", Text),
-    # When it is due; null once it is over. '-infinity' for ordered webhooks, whose waits are `parked_until`: the index
-    # then yields their deliveries in the order of the events.
-    _at("next_attempt_at"),
-    _at("give_up_at", nullable=False),
-    _at("created_at", nullable=False),
-    _at("finished_at"),
-    CheckConstraint("status in ('pending','delivered','failed')", name="webhook_deliveries_status_known"),
-    Index(
-        "webhook_deliveries_due",
-        "webhook_id",
-        "next_attempt_at",
-        "seq",
-        postgresql_where=text("next_attempt_at is not null"),
-    ),
-    Index("webhook_deliveries_log", "webhook_id", "id"),
 )
 
 usage_counts = Table(
@@ -504,24 +278,6 @@ usage_told = Table(
     Column("quantity", BigInteger, nullable=False),
 )
 
-carrier_callbacks = Table(
-    "carrier_callbacks",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("received_on", Date, primary_key=True),  # real; the partition key
-    Column("carrier", Text, nullable=False),
-    Column("event_key", Text, nullable=False),
-    Column("campaign_id", BigInteger, nullable=False),
-    Column("prospect_id", BigInteger, nullable=False),
-    Column("attempt", SmallInteger, nullable=False),
-    Column("event", JSONB, nullable=False),  # the normalised CarrierEvent, its raw report beside it
-    _at("received_at", nullable=False),  # real
-    _at("processed_at"),  # real
-    UniqueConstraint("received_on", "carrier", "event_key", name="carrier_callbacks_once"),
-    Index("carrier_callbacks_open", "id", postgresql_where=text("processed_at is null")),
-    postgresql_partition_by="RANGE (received_on)",
-)
-
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -531,7 +287,7 @@ idempotency_keys = Table(
     Column("path", Text, nullable=False),
     Column("status", SmallInteger),  # null while the first request is still under way
     Column("body", LargeBinary),
-    _at("created_at", nullable=False),  # real
+    at("created_at", nullable=False),  # real
     Index("idempotency_keys_age", "created_at"),
 )
 
@@ -544,7 +300,7 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
-    _at("at", nullable=False),
+    at("at", nullable=False),
     Index("audit_account", "account_id", "id"),
 )
 
@@ -564,5 +320,5 @@ leaders = Table(
     Column("name", Text, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    _at("expires_at", nullable=False),  # real, by the database's clock
+    at("expires_at", nullable=False),  # real, by the database's clock
 )

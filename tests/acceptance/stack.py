@@ -90,7 +90,7 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, *, workers: int = 2, **settings: str) -> Iterator[Stack]:
+def running_stack(folder: Path, *, workers: int = 2, coordinators: int = 1, **settings: str) -> Iterator[Stack]:
     """Everything that `carillon dev` starts, with the logs of all processes in a file."""
     log = folder / "processes.log"
     with start_servers(folder / "data", keep=False) as running, log.open("w") as lines:
@@ -102,6 +102,9 @@ def running_stack(folder: Path, *, workers: int = 2, **settings: str) -> Iterato
             upgrade(servers.database_url)
             key, _, _ = asyncio.run(seed(servers.database_url, network.agent_url, CIVIL_SPEED))
             start_engine(supervisor, environment, workers=workers)
+            for number in range(2, coordinators + 1):
+                supervisor.start(f"coordinator-{number}", MODULES["coordinator"], environment)
+                supervisor.wait_ready(f"coordinator-{number}")
             stack = Stack(servers, supervisor, network, environment, f"http://{HOST}:{port}", key, log)
             asyncio.run(_register_senders(stack))
             yield stack

@@ -15,7 +15,7 @@ VICTIMS = ["worker-1", "worker-2", "coordinator", "relay"]
 ROUNDS = 3
 SEED = 11
 FAULTS = {
-    "rate_limit": 0.05,
+    "rate_limit": 0.02,  # each closes the account's lane for a second
     "drop_before_accept": 0.04,
     "redirect": 0.02,
     "error_after_accept": 0.04,

@@ -12,6 +12,7 @@ from tests.checks.conftest import DONE, LATER, WAITING, Sql, put_events
 
 _BY_NAME = {check.name: check for check in CHECKS}
 
+_UP = f"with up as (update attempts set check_at = now() where phone = '{WAITING}') "
 # What breaks a promise → the checker that must say so.
 BREAKS = [
     ("update campaign_counts set queued = 2", "counts_add_up"),
@@ -31,6 +32,10 @@ BREAKS = [
     (f"delete from attempts where phone = '{WAITING}'", "creates_were_intended"),
     (f"update attempts set phone = '+14155550999' where phone = '{WAITING}'", "creates_were_intended"),
     ("update campaigns set calls_per_second = 0.5", "call_rate"),
+    (_UP + """update campaigns set mode = '{"concurrentCalls"\\: 0}'""", "calls_at_once"),
+    (_UP + """update campaigns set mode = '{"agent"\\: {"capacity"\\: 0}}'""", "calls_at_once"),
+    (_UP + """update accounts set settings = '{"limits"\\: {"concurrentCalls"\\: 0}}'""", "calls_at_once"),
+    ("""update accounts set settings = '{"limits"\\: {"callsPerSecond"\\: 0.5}}'""", "carrier_rate"),
     (
         """with live as (update campaigns set is_live = true)
            update accounts set settings = '{"didPolicy"\\: {"perHour"\\: 3}}'""",

@@ -11,13 +11,13 @@ from sqlalchemy import text
 
 from engine.carriers import fence
 from engine.carriers.instant import Instant
-from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, Ticket
+from engine.carriers.port import Carrier, CarrierError, Fault, Outcome, PlaceCall, Receipt, Ticket
 from engine.clock import Clock, boottime
 from engine.dispatch.hints import Job
 from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling
-from engine.limits.slots import SendSlots
+from engine.limits.slots import HORIZON_S, LATE_S, Lane, SendSlots
 from engine.rules.telephony import Channel
 from engine.settings import Settings
 from engine.store import locks
@@ -52,6 +52,22 @@ class Late(Watched):
             self.missed.add(call.ref)
             return fence.not_sent(fence.SLOT_MISSED)
         return await super().place_call(call, ticket)
+
+
+class Throttling(Watched):
+    """Refuses its first create for its rate, and wants no other for a while."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__()
+        self.retry_after_s = retry_after_s
+        self.refused_at = 0.0
+
+    async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
+        if self.refused_at:
+            return await super().place_call(call, ticket)
+        self.refused_at = boottime()
+        error = CarrierError(Fault.RATE_LIMITED, "429", "slow down", True, self.retry_after_s)
+        return Receipt(Outcome.REJECTED, error=error)
 
 
 class Bench:
@@ -127,6 +143,61 @@ async def test_creates_keep_the_campaigns_rate(world: World, redis: Redis, clock
     times = sorted(at for _, at in carrier.begun)
     # 40 calls at 50 a second: any ten in a row take at least nine steps, less the 15 ms that a create may be late.
     assert all(later - earlier >= 9 / 50 - 0.015 for earlier, later in zip(times, times[9:], strict=False))
+
+
+async def limit_account(world: World, limits: str) -> None:
+    await world.execute("update accounts set settings = jsonb_build_object('limits', cast(:l as jsonb))", l=limits)
+
+
+async def test_campaigns_of_an_account_share_its_rate_at_the_carrier(world: World, redis: Redis, clock: Clock) -> None:
+    _, jobs = await jobs_of(world)
+    other = await world.campaign(phones=[f"+1646555{n:04d}" for n in range(100, 140)])
+    await world.execute("update campaigns set calls_per_second = 500")
+    jobs += [Job(hint, Channel.VOICE, f"o{hint.prospect_id}") for hint in await world.hints(other, world.did_ids[0])]
+    await limit_account(world, '{"callsPerSecond": 60}')
+    carrier = Watched()
+    async with running(world, redis, clock, carrier) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+
+    times = sorted(at for _, at in carrier.begun)
+    assert all(later - earlier >= 19 / 60 - 0.015 for earlier, later in zip(times, times[19:], strict=False))
+
+
+async def test_a_refusal_for_the_rate_closes_the_lane_of_every_worker_and_costs_no_attempt(
+    world: World, redis: Redis, clock: Clock
+) -> None:
+    campaign, jobs = await jobs_of(world)
+    await world.execute("update campaigns set calls_per_second = 10")
+    carrier, other = Throttling(2.5), Watched()
+    async with running(world, redis, clock, carrier) as bench, running(world, redis, clock, other) as second:
+        submit(bench, jobs[:20])
+        await bench.until(lambda: carrier.refused_at > 0)
+        submit(second, jobs[20:30])
+        await bench.until(lambda: len(bench.finished) + len(second.finished) == 30)
+
+    opened_at = carrier.refused_at + 2.5
+    begun = [at for _, at in [*carrier.begun, *other.begun]]
+    early = [at for at in begun if at < opened_at - 0.1]
+    assert all(at <= carrier.refused_at + HORIZON_S + LATE_S for at in early)  # they held their slot by then
+    assert len(early) <= 10
+    counts = await world.counts(campaign)
+    assert counts["completed"] == len(begun) > 20
+    # The refused one, and on a busy machine some that missed their slot: the same attempt, another intent.
+    released = await world.execute("select attempt, try, state from attempts where outcome is null")
+    assert released == [(1, 1, 0)] * (30 - len(begun))
+
+
+async def test_a_closed_lane_keeps_no_message_for_long(world: World, redis: Redis, clock: Clock) -> None:
+    campaign, jobs = await jobs_of(world)
+    slots = SendSlots(redis)
+    await slots.close((Lane(f"carrier:{world.account_id}:simulated-command:voice"),), 600)
+    carrier = Watched()
+    async with running(world, redis, clock, carrier) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(bench.finished) == len(jobs))  # the coordinator enqueues them again
+    assert carrier.begun == []
+    assert await world.counts(campaign) == {"total": len(PHONES), "queued": len(PHONES)}
 
 
 async def test_a_create_that_misses_its_slot_takes_another(world: World, redis: Redis, clock: Clock) -> None:

@@ -214,6 +214,18 @@ async def test_cancelled_while_in_flight(world: World, clock: Clock) -> None:
     await assert_adds_up(world, campaign)
 
 
+async def test_a_machine_is_called_again_only_where_the_campaign_names_it(world: World, clock: Clock) -> None:
+    named = {"voicemail": {"max": 1, "delay": "30m"}, "noAnswer": {"max": 0}}
+    for mode, expected in (({"retry": named}, 2), ({"max_retries": 3}, 1)):
+        campaign = await world.campaign(phones=PHONES[:1], **mode)
+        (key,) = await reserve(world, campaign, clock)
+        told = [reports.carrier(each, is_whole=True) for each in machine(key)]
+        await settle(world.db, {key: told}, context(clock))
+        rows = await world.execute("select attempt from prospects where id = :id", id=key.prospect_id)
+        assert rows == [(expected,)]
+        await assert_adds_up(world, campaign)
+
+
 async def test_a_sender_that_the_carrier_refuses_pauses_the_campaign(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:2])
     keys = await reserve(world, campaign, clock)

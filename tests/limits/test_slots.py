@@ -216,3 +216,43 @@ def test_a_quick_answer_bounds_the_offset_for_slow_ones_and_a_set_clock_begins_a
     clock.observe(900.0, 102.0, 102.004)
     latest, earliest = clock.local(900.0)
     assert (earliest, latest) == (pytest.approx(102.0), pytest.approx(102.004))
+
+
+async def test_a_closed_lane_gives_nothing_to_anyone_until_it_opens_again(redis: Redis) -> None:
+    one, other = SendSlots(redis), SendSlots(redis)
+    carrier = Lane("carrier", 50)
+    lanes, others = (Lane("a", 20), carrier), (Lane("b", 20), carrier)
+    await warm(one, lanes, others)
+    await one.close((carrier,), 1.5)
+    await one.close((carrier,), 0.2)  # a shorter refusal opens nothing
+    closed_at = boottime()
+    refused = await other.acquire([(lanes, 2), (others, 2), ((Lane("a", 20),), 1)])
+    assert [len(grant.slots) for grant in refused] == [0, 0, 1]  # what does not use the lane is not held up
+    assert min(refused[0].ask_at) > closed_at + 0.9
+    (after,) = await collect([one, other], [(lanes, 20)], for_s=2.0)
+    assert after[0].at >= closed_at + 1.5 - LATE_S
+    assert most_in(after, 1.0) <= 20
+
+
+async def test_a_gate_paces_nothing_but_may_be_closed(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    lanes = (Lane("a", 100), Lane("gate"))
+    await warm(slots, lanes)
+    (grant,) = await slots.acquire([(lanes, 30)])
+    assert len(grant.slots) == 30
+    await slots.give_back(lanes, grant.slots[:5])
+    await slots.close((Lane("gate"),), 30.0)
+    (refused,) = await slots.acquire([(lanes, 2)])
+    assert not refused.slots
+    assert refused.ask_at[0] > boottime() + 25
+    await redis.flushall()
+    (again,) = await collect([slots], [(lanes, 5)], for_s=1.2)
+    assert again  # a flush opens the gate; the rate itself began anew, a horizon later
+    assert most_in([*grant.slots, *again], 1.0) <= 100
+
+
+async def test_a_lane_is_closed_for_an_hour_at_most(redis: Redis) -> None:
+    slots = SendSlots(redis)
+    await slots.close((Lane("gate"),), 1e6)
+    (refused,) = await slots.acquire([((Lane("gate"),), 1)])
+    assert refused.ask_at[0] <= boottime() + 3_600

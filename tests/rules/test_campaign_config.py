@@ -14,7 +14,8 @@ from engine.rules.campaign_config import (
     parse_mode,
     parse_strategy,
 )
-from engine.rules.retry import RetryRule
+from engine.rules.pacing import DEFAULT_TARGET, Pacing
+from engine.rules.retry import Again, RetryRule
 from engine.rules.schedule import Schedule
 
 VOICE = {
@@ -130,6 +131,24 @@ def agent(**target: object) -> dict[str, object]:
         (agent(kind="number", e164="4155550123"), "mode.agent.e164"),
         (agent(kind="number", e164="+1415"), "mode.agent.e164"),
         (agent(kind="native", id="a", params={"x": 1}), "mode.agent.params"),
+        (agent(kind="native", id="a", capacity=0), "mode.agent.capacity"),
+        (agent(kind="native", id="a", capacity="5"), "mode.agent.capacity"),
+        (voice(concurrentCalls=0), "mode.concurrentCalls"),
+        (voice(pacing="progressive"), "mode.pacing"),
+        (voice(pacing="predictive", agent={"kind": "native", "id": "a"}), "mode.pacing"),
+        (voice(pacing="power", agent={"kind": "native", "id": "a", "capacity": 2}), "mode.pacing"),
+        (voice(abandonTarget=0), "mode.abandonTarget"),
+        (voice(abandonTarget=0.03), "mode.abandonTarget"),
+        (voice(abandonTarget="1.5%"), "mode.abandonTarget"),
+        (voice(retry=[]), "mode.retry"),
+        (voice(retry={"no_answer": {"max": 1}}), "mode.retry.no_answer"),
+        (voice(retry={"delivered": {"max": 1}}), "mode.retry.delivered"),
+        (voice(retry={"busy": 3}), "mode.retry.busy"),
+        (voice(retry={"busy": {"max": 11}}), "mode.retry.busy.max"),
+        (voice(retry={"busy": {"delay": "soon"}}), "mode.retry.busy.delay"),
+        (voice(retry={"busy": {"delay": "0s"}}), "mode.retry.busy.delay"),
+        (voice(retry={"busy": {"times": 1}}), "mode.retry.busy.times"),
+        ({"name": "x", "channel": "sms", "mode": {"retry": {"busy": {"max": 1}}}}, "mode.retry.busy"),
         (voice(agent="sip:a@b"), "mode.agent"),
         ({"name": "x", "channel": "sms", "mode": {"message": ""}}, "mode.message"),
         ({"name": "x", "channel": "sms", "mode": {"message": "x" * 1601}}, "mode.message"),
@@ -192,3 +211,28 @@ def test_what_is_missing_at_start() -> None:
     assert missing_at_start(VoiceMode(ai=True), account_has_agent=True) == {}
     assert missing_at_start(VoiceMode(ai=True, agent=Agent("native", "a")), account_has_agent=False) == {}
     assert missing_at_start(VoiceMode(), account_has_agent=False) == {}
+
+
+def test_retries_by_outcome_take_what_they_leave_out_from_the_plain_rule() -> None:
+    given = {"noAnswer": {"max": 3, "delay": "30m"}, "busy": {"delay": "5m"}, "voicemail": {"max": 1}}
+    mode = parse_mode("voice", {"max_retries": 2, "retry_delay": "1h", "retry": given})
+    assert mode.retry.after("no_answer") == Again(3, 1_800)
+    assert mode.retry.after("busy") == Again(2, 300)
+    assert mode.retry.after("voicemail") == Again(1, 3_600)
+    assert mode.retry.after("failed") == Again(2, 3_600)
+    assert parse_mode("sms", {"retry": {"failed": {"max": 1}}}).retry.after("failed") == Again(1, 14_400)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pacing"),
+    [
+        ({}, None),
+        ({"agent": {"kind": "native", "id": "a"}}, None),
+        ({"agent": {"kind": "native", "id": "a", "capacity": 4}}, Pacing.PROGRESSIVE),
+        ({"agent": {"kind": "native", "id": "a", "capacity": 4}, "pacing": "predictive"}, Pacing.PREDICTIVE),
+    ],
+)
+def test_agents_that_can_be_counted_are_never_called_ahead_of_unasked(mode: object, pacing: Pacing | None) -> None:
+    found = parse_mode("voice", mode)
+    assert isinstance(found, VoiceMode)
+    assert (found.pacing, found.abandon_target) == (pacing, DEFAULT_TARGET)

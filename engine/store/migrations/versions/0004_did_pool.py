@@ -1,13 +1,13 @@
 """The DID pool: states with their ends, caps, health, reputation; operations at carriers that the API asks for.
 
 Revision ID: 0004
-Revises: 0002
+Revises: 0003
 """
 
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,63 @@
+"""The short-window limits of each create: its campaign's own rate, or its number's if it is a one-off text, and the
+rate of its account at the carrier."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.clock import boottime
+from engine.dispatch.campaigns import CampaignFacts, load_campaigns
+from engine.dispatch.hints import Hint
+from engine.limits.slots import Lane
+from engine.rules.telephony import Channel
+from engine.settings import Settings
+
+TTL_S = 1.0  # how long a campaign's rates are remembered
+
+
+class Lanes(NamedTuple):
+    """`carrier` is closed when the carrier refuses for its rate; without a configured rate it is a gate."""
+
+    own: Lane
+    carrier: Lane
+
+
+class LaneBook:
+    """The lanes of the campaigns of one channel, read again after `TTL_S`."""
+
+    def __init__(self, channel: Channel, reader: AsyncEngine, settings: Settings) -> None:
+        self._channel, self._reader, self._settings = channel, reader, settings
+        self._known: dict[int, tuple[Lanes, float]] = {}
+
+    async def refresh(self, campaign_ids: Collection[int]) -> None:
+        """Reads what is not known or not fresh. Raises what PostgreSQL raises."""
+        now = boottime()
+        stale = [each for each in campaign_ids if each not in self._known or now - self._known[each][1] > TTL_S]
+        if not stale:
+            return
+        async with self._reader.connect() as conn:
+            facts = await load_campaigns(conn, stale)
+        for campaign_id in stale:
+            self._known[campaign_id] = (lanes_of(campaign_id, facts.get(campaign_id), self._settings), now)
+
+    def of(self, hint: Hint) -> Lanes:
+        """Raises KeyError if its campaign was never refreshed."""
+        lanes = self._known[hint.campaign_id][0]
+        if hint.is_one_off_text:
+            return lanes._replace(own=Lane(f"sms:{hint.did_id}", self._settings.sms_per_second))
+        return lanes
+
+
+def lanes_of(campaign_id: int, facts: CampaignFacts | None, settings: Settings) -> Lanes:
+    """Texts of campaigns are paced by their senders; an unknown campaign gets no intent. Any rate will do for both."""
+    own = Lane(f"campaign:{campaign_id}", settings.max_calls_per_second)
+    if facts is None:
+        return Lanes(own, Lane("carrier:unknown"))
+    key = f"carrier:{facts.account_id}:{facts.carrier}:{facts.channel}"
+    if facts.channel is Channel.VOICE:
+        rate = facts.limits.calls_per_second or settings.carrier_calls_per_second
+        own = own._replace(rate_per_s=facts.calls_per_second)
+    else:
+        rate = facts.limits.messages_per_second or settings.carrier_messages_per_second
+    return Lanes(own, Lane(key, rate) if rate else Lane(key))
