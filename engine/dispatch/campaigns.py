@@ -12,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
 from engine.rules.content import DEFAULT_POLICY, Policy, policy_of
+from engine.rules.purpose import Purpose
 from engine.rules.schedule import Schedule, parse_schedule
 from engine.rules.telephony import Channel
+from engine.rules.window import Hours, hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,20 @@ class CampaignFacts:
     is_direct: bool
     is_system: bool
     channel: Channel
+    purpose: Purpose
     status: CampaignStatus
     carrier: str
     calls_per_second: float
     mode: VoiceMode | SmsMode
     schedule: Schedule
+    hours: Hours
     agent: Agent | None  # the campaign's agent target, else its account's
     policy: Policy = DEFAULT_POLICY  # what its texts may say
 
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""
-    select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.status, c.carrier, c.calls_per_second,
+    select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.purpose, c.status, c.carrier, c.calls_per_second,
            c.mode::text, c.schedule::text, a.agent::text, c.is_live, (a.settings -> 'content')::text as content
       from campaigns c join accounts a on a.id = c.account_id
      where c.id = any(cast(:ids as bigint[]))
@@ -49,6 +53,7 @@ async def load_campaigns(conn: AsyncConnection, campaign_ids: Iterable[int]) -> 
 
 def _facts(row: Any) -> CampaignFacts:
     mode = _mode(row.channel, row.mode)
+    purpose, schedule = Purpose(row.purpose), _schedule(row.schedule)
     own_agent = mode.agent if isinstance(mode, VoiceMode) else None
     return CampaignFacts(
         id=row.id,
@@ -56,11 +61,13 @@ def _facts(row: Any) -> CampaignFacts:
         is_direct=row.is_direct,
         is_system=row.is_system,
         channel=Channel(row.channel),
+        purpose=purpose,
         status=CampaignStatus(row.status),
         carrier=row.carrier,
         calls_per_second=row.calls_per_second,
         mode=mode,
-        schedule=_schedule(row.schedule),
+        schedule=schedule,
+        hours=hours(row.channel, purpose, mode.is_automated, schedule),
         agent=own_agent or _agent(row.agent),
         policy=_policy(row.content, row.is_live),
     )

@@ -12,13 +12,13 @@ from datetime import date
 from functools import cache
 from importlib.metadata import version as installed
 from importlib.resources import files
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine.errors import InvalidInput
-from engine.rules.area_codes import area_codes
 from engine.rules.holidays_by_state import has_calendar
 from engine.rules.phone import is_region
 from engine.rules.purpose import Purpose
+from engine.rules.regions import region_codes
 from engine.rules.zones import zone_names
 
 EVERYWHERE = "*"
@@ -45,7 +45,7 @@ _PURPOSES: Mapping[str, frozenset[Purpose]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """`mode` automated: an AI or prerecorded voice, and campaign texts. Dates are local; `until` is the first without
     the row. `holidays` None: as any other day. `also_clock` names a zone whose clock must show these hours as well."""
@@ -86,7 +86,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """`version` is what a decision records: the dates of this file and of the time zone rules."""
+    """`version` is what a decision records: of the data files, of the time zone rules and of the holidays."""
 
     rows: Mapping[str, tuple[Row, ...]]  # by region
     version: str
@@ -123,24 +123,11 @@ def parse_rows(text: str) -> tuple[Row, ...]:
     faults: dict[str, str] = {}
     lines = ("" if line.startswith("#") else line for line in text.removeprefix("\ufeff").splitlines())
     reader = csv.reader(lines)
-    header: list[str] = []
-    rows = []
-    for cells in reader:
-        line = f"line {reader.line_num}"
-        if not any(cell.strip() for cell in cells):
-            continue
-        if not header:
-            header = [cell.strip().lower() for cell in cells]
-            if fault := _header_fault(header):
-                faults[line] = fault
-                break
-        elif len(cells) > len(header):
-            faults[line] = f"has {len(cells)} columns where the header has {len(header)}; put text with commas in quotes"
-        else:
-            row = _read_row(dict(zip(header, (cell.strip() for cell in cells), strict=False)), line, faults)
-            rows += [row] if row else []
-    if not header:
-        faults["line 1"] = f"is no header; begin with {','.join(_NEEDED)}"
+    rows: list[Row] = []
+    try:
+        _read(reader, rows, faults)
+    except csv.Error as error:
+        faults[f"line {reader.line_num}"] = f"is not valid CSV: {error}"
     if faults:
         some = dict(list(faults.items())[:MOST_FAULTS])
         more = f" (and {len(faults) - len(some)} more)" if len(faults) > len(some) else ""
@@ -155,7 +142,7 @@ _in_use: list[RuleSet] = []
 def _built_in() -> RuleSet:
     text = files("engine.rules.data").joinpath("state_rules.csv").read_text("utf-8")
     released = text.partition("\n")[0].removeprefix("# version ").partition(":")[0]
-    return RuleSet(_by_region(parse_rows(text)), f"{released} tz{installed('tzdata')}")
+    return RuleSet(_by_region(parse_rows(text)), f"{released} tz{installed('tzdata')} hd{installed('holidays')}")
 
 
 def _by_region(rows: Iterable[Row]) -> Mapping[str, tuple[Row, ...]]:
@@ -163,6 +150,27 @@ def _by_region(rows: Iterable[Row]) -> Mapping[str, tuple[Row, ...]]:
     for row in rows:
         found.setdefault(row.region, []).append(row)
     return {region: tuple(some) for region, some in found.items()}
+
+
+def _read(reader: Any, rows: list[Row], faults: dict[str, str]) -> None:
+    header: list[str] = []
+    for cells in reader:
+        line = f"line {reader.line_num}"
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not header:
+            header = [cell.strip().lower() for cell in cells]
+            if fault := _header_fault(header):
+                faults[line] = fault
+                return
+        elif len(cells) > len(header):
+            faults[line] = (
+                f"has {len(cells)} columns where the header has {len(header)}; put text with commas in quotes"
+            )
+        elif row := _read_row(dict(zip(header, (cell.strip() for cell in cells), strict=False)), line, faults):
+            rows.append(row)
+    if not header:
+        faults["line 1"] = f"is no header; begin with {','.join(_NEEDED)}"
 
 
 def _header_fault(header: list[str]) -> str:
@@ -248,7 +256,7 @@ def _read_row(values: Mapping[str, str], line: str, faults: dict[str, str]) -> R
 def _faults(row: Row) -> Iterator[str]:
     """What is wrong with the row as a whole."""
     if not _is_known(row.region):
-        yield f"region '{row.region[:40]}' is not *, a country such as GB, or a US state or Canadian province such as US-NY"
+        yield f"region '{row.region[:40]}' is no country such as GB, nor a US or Canadian region such as US-NY"
     elif row.holidays is not None and not (row.region != EVERYWHERE and has_calendar(row.country)):
         yield f"holidays: no calendar is known for {row.region}; leave the cell empty"
     if row.also_clock and row.also_clock not in zone_names():
@@ -261,12 +269,7 @@ def _faults(row: Row) -> Iterator[str]:
 
 def _is_known(region: str) -> bool:
     country, _, state = region.partition("-")
-    return region == EVERYWHERE or (is_region(country) if not state else region in _states())
-
-
-@cache
-def _states() -> frozenset[str]:
-    return frozenset(f"{area.country}-{area.region}" for area in area_codes().values() if area.region)
+    return region == EVERYWHERE or (is_region(country) if not state else region in region_codes())
 
 
 def _span(text: str) -> Span | None:

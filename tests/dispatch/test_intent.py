@@ -117,7 +117,11 @@ async def test_outside_its_window_a_prospect_learns_when_it_opens(world: World) 
 async def test_a_number_without_a_known_zone_is_held(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=["+18005550100", "+4915112345678"])
     batch = await commit_intents(world.db, await world.hints(campaign, await world.did()), context(clock))
-    assert set(reasons(batch)) == {Refusal.NO_TIMEZONE}
+    assert reasons(batch) == [Refusal.NO_TIMEZONE, Refusal.NO_RULE]
+    assert await world.execute("select reason from prospects order by id") == [
+        ("no_timezone",),
+        ("no_rule_for_country",),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from api_min.cli.demo.prospects import OPTED_OUT, senders
 from api_min.cli.demo.view import View
 from api_min.cli.demo.world import World
 from engine.feed.log import EventLog
-from engine.rules.schedule import ANY_TIME
-from engine.rules.window import verdict
-from engine.rules.zones import zones_of
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import hours
 from engine.store import suppressions
 from engine.store.database import connect
 
@@ -90,7 +89,7 @@ async def _sms(world: World, api: Api, voice: Campaign) -> tuple[Campaign, int]:
 def _open_for(world: World, phone: str) -> float:
     """For how many more seconds of engine time this number may be texted."""
     now = world.clock.now()
-    closes_at = verdict("sms", zones_of(phone), ANY_TIME, now).closes_at
+    closes_at = hours("sms").at(whereabouts(phone), now).closes_at
     return (closes_at - now).total_seconds() if closes_at else 0.0
 
 

@@ -86,6 +86,9 @@ class Call(Line):
 
     def _reach(self) -> None:
         script, speed = self.script, self.floor.config.speed
+        if self.order.not_after is not None and time.time() >= self.order.not_after:
+            self.end("expired")
+            return
         if cause := _UNANSWERED.get(script.outcome):
             self.end(cause)
             return
