@@ -13,6 +13,7 @@ from api_min.cli.demo.prospects import OPTED_OUT, senders
 from api_min.cli.demo.view import View
 from api_min.cli.demo.world import World
 from engine.feed.log import EventLog
+from engine.rules.purpose import Purpose
 from engine.rules.whereabouts import whereabouts
 from engine.rules.window import hours
 from engine.store import suppressions
@@ -71,7 +72,7 @@ async def tell(world: World, api: Api, view: View, file: Path, recording_url: st
 
 async def _voice(api: Api, file: Path, recording_url: str) -> tuple[Campaign, dict[str, Any]]:
     mode = {"ai": True, "voicemailAudioUrl": recording_url, "calls_per_second": CALLS_PER_SECOND, **_RETRY}
-    campaign = await _create(api, "Spring outreach", "voice", mode)
+    campaign = await _create(api, "Appointment reminders", "voice", mode)
     return campaign, await api.upload(f"/api/campaigns/{campaign.id}/prospects/import?region=US", file)
 
 
@@ -89,13 +90,16 @@ async def _sms(world: World, api: Api, voice: Campaign) -> tuple[Campaign, int]:
 def _open_for(world: World, phone: str) -> float:
     """For how many more seconds of engine time this number may be texted."""
     now = world.clock.now()
-    closes_at = hours("sms").at(whereabouts(phone), now).closes_at
+    closes_at = hours("sms", Purpose.INFORMATIONAL).at(whereabouts(phone), now).closes_at
     return (closes_at - now).total_seconds() if closes_at else 0.0
 
 
 async def _create(api: Api, name: str, channel: str, mode: dict[str, object]) -> Campaign:
     strategy = {"selection": "round_robin", "local_presence": True}
-    body = {"name": name, "channel": channel, "mode": mode, "callerIdStrategy": strategy}
+    body = {
+        **{"name": name, "channel": channel, "mode": mode, "callerIdStrategy": strategy},
+        "purpose": "informational",  # some states have closed their doors to marketing by the evening
+    }
     return Campaign((await api.post("/api/campaigns", body))["id"], name, channel)
 
 
