@@ -130,7 +130,7 @@ _INSERT = text(f"""
          where attempts.state = {AttemptState.RELEASED:d}
         returning campaign_id, prospect_id, attempt, try
     ), moved as (
-        update prospects p set state = :state from granted g
+        update prospects p set state = :state, reason = null from granted g
          where p.campaign_id = g.campaign_id and p.id = g.prospect_id and p.state = {ProspectState.QUEUED:d}
         returning p.id
     )

@@ -71,7 +71,7 @@ def by_postal_code(text: str) -> Located | None:
 
 @cache
 def zones_of_region(region: str) -> tuple[str, ...]:
-    """Every zone of the region's area codes."""
+    """Every zone of the region: of its ZIP codes, or where it has none, of its area codes, which spill over borders."""
     by_region = _zones_by_region()
     zones = by_region.get(region) or next((by_region[first] for first, more in _SHARED.items() if region in more), ())
     return tuple(sorted(zones))
@@ -105,11 +105,15 @@ def _names() -> Mapping[str, str]:
 
 @cache
 def _zones_by_region() -> Mapping[str, set[str]]:
-    zones: dict[str, set[str]] = {}
+    by_zip: dict[str, set[str]] = {}
+    for _, located in _zips()[1]:
+        for region in located.regions:
+            by_zip.setdefault(region, set()).update(located.zones)
+    by_area: dict[str, set[str]] = {}
     for area in area_codes().values():
         if area.region and area.zones:
-            zones.setdefault(f"{area.country}-{area.region}", set()).update(area.zones)
-    return zones
+            by_area.setdefault(f"{area.country}-{area.region}", set()).update(area.zones)
+    return by_area | by_zip
 
 
 def _read(name: str) -> Iterator[dict[str, str]]:

@@ -128,8 +128,9 @@ def _addresses(postal_code: str, state: str) -> list[Located | None]:
     if not state:
         return found
     located = NOWHERE if state.upper() in _MILITARY else by_name(state)
-    is_told = located is not None and any(each and set(located.regions) <= set(each.regions) for each in found)
-    return found if is_told else [*found, located]  # a state that its ZIP is in has more zones than the ZIP
+    if located and found and found[0] and set(located.regions) & set(found[0].regions):
+        return found  # the state that the ZIP is in: it has more zones than the ZIP
+    return [*found, located]
 
 
 @lru_cache(maxsize=4096)

@@ -43,7 +43,7 @@ class WindowReason(StrEnum):
 class Window:
     """The verdict at one instant. Times are UTC. `closes_at` is set when open, unless that is not within 30 days;
     `next_open_at` when closed, and None then means not within 30 days. `rule` names the region whose row closes it; it
-    and `reason` are of the instant at which the verdict was reached, which may be earlier in the same closed stretch."""
+    and `reason` are of when the verdict was reached, which may be earlier in the same closed stretch."""
 
     open: bool
     closes_at: datetime | None

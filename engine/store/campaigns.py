@@ -98,11 +98,11 @@ class NewCampaign:
     is_live: bool
     carrier: str  # a name of the carrier catalog
     mode: Mapping[str, object]
-    purpose: Purpose = Purpose.MARKETING
     caller_ids: Sequence[str] = ()
     caller_id_strategy: Mapping[str, object] | None = None
     schedule: Mapping[str, object] | None = None
     calls_per_second: float = 1.0
+    purpose: Purpose = Purpose.MARKETING
 
 
 @dataclass(frozen=True, slots=True)

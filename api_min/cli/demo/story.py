@@ -96,10 +96,9 @@ def _open_for(world: World, phone: str) -> float:
 
 async def _create(api: Api, name: str, channel: str, mode: dict[str, object]) -> Campaign:
     strategy = {"selection": "round_robin", "local_presence": True}
-    body = {
-        **{"name": name, "channel": channel, "mode": mode, "callerIdStrategy": strategy},
-        "purpose": "informational",  # some states have closed their doors to marketing by the evening
-    }
+    # Some states have closed their doors to marketing by the evening.
+    purpose = Purpose.INFORMATIONAL
+    body = {"name": name, "channel": channel, "purpose": purpose, "mode": mode, "callerIdStrategy": strategy}
     return Campaign((await api.post("/api/campaigns", body))["id"], name, channel)
 
 

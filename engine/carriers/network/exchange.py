@@ -181,8 +181,8 @@ class Exchange:
         if outcome == "invalid":
             return None
         loop = asyncio.get_running_loop()
-        if line.order.not_after is not None and (left_s := line.order.not_after - time.time()) < sent_s:
-            loop.call_later(max(0.0, left_s), self._report_text, line, "failed", "expired")
+        if line.order.not_after is not None and (valid_s := line.order.not_after - time.time()) <= sent_s:
+            loop.call_later(max(0.0, valid_s), self._report_text, line, "failed", "expired")
             return line
         loop.call_later(sent_s, self._report_text, line, "sent", "")
         if outcome == "delivered":
