@@ -60,7 +60,10 @@ def whereabouts(e164: str, data: Mapping[str, object] | None = None) -> Place:
     if not data:
         return place
     columns = _columns(tuple(data))
-    return _widened(place, *(_cell(data, name) for name in columns)) if any(columns) else place
+    if columns is None:
+        return place
+    postal_code, state, timezone, verified = map(data.get, columns)
+    return _widened(place, _text(postal_code), _text(state), _text(timezone), _text(verified))
 
 
 @lru_cache(maxsize=65_536)
@@ -70,7 +73,7 @@ def place_of(zones: frozenset[str], regions: frozenset[str]) -> Place:
 
 
 class _Columns(NamedTuple):
-    """Names of the columns that say where somebody is; empty when the import has none."""
+    """Names of the columns that say where somebody is; empty for those that the import lacks."""
 
     postal_code: str
     state: str
@@ -79,20 +82,21 @@ class _Columns(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _columns(names: tuple[str, ...]) -> _Columns:
-    by_name = {name.strip().lower().replace("_", "").replace(" ", ""): name for name in reversed(names)}
-    postal = next((by_name[name] for name in ("zip", "zipcode", "postalcode") if name in by_name), "")
-    return _Columns(postal, by_name.get("state", ""), by_name.get("timezone", ""), by_name.get("locationverified", ""))
+def _columns(names: tuple[str, ...]) -> _Columns | None:
+    known = {name.strip().lower().replace("_", "").replace(" ", ""): name for name in reversed(names)}
+    postal = next((known[name] for name in ("zip", "zipcode", "postalcode") if name in known), "")
+    found = _Columns(postal, known.get("state", ""), known.get("timezone", ""), known.get("locationverified", ""))
+    return found if any(found[:3]) else None
 
 
-def _cell(data: Mapping[str, object], name: str) -> str:
-    value = data.get(name)
-    return "" if value is None else str(value).strip()
+def _text(value: object) -> str:
+    return value if type(value) is str else "" if value is None else str(value)
 
 
 @lru_cache(maxsize=65_536)
 def _widened(place: Place, postal_code: str, state: str, timezone: str, verified: str) -> Place:
     """The place with what its columns say. One that cannot be read is an unknown, and unknown is never allowed."""
+    postal_code, state, timezone, verified = (cell.strip() for cell in (postal_code, state, timezone, verified))
     if not place.zones or not (postal_code or state or timezone):
         return place  # toll-free and the like stay held, whatever the address: nobody owns such a number for long
     zones: set[str] = set()
