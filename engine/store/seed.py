@@ -18,10 +18,10 @@ DEV_RATE_LIMIT = 600_000
 # The numbers that the public documents 000–004 send and call from, and the one that 002 receives on.
 DEV_NUMBERS = ("+14155559876", "+14155559999", "+17145551000", "+19495551000")
 
-# 11:00 in Los Angeles is 14:00 in New York and 8:00 or 9:00 in Honolulu: legal in every state, and three hours still to
-# go until the first of them, Maine, closes.
+# 11:00 in Los Angeles is 14:00 in New York and 8:00 or 9:00 in Honolulu: legal in every state. The first to close is
+# Maine, at 14:00 in Los Angeles: an hour or more is still to go.
 _ZONE = "America/Los_Angeles"
-_OPENS, _CLOSES = 11, 14
+_OPENS, _CLOSES = 11, 13
 _CLOSES_AT_SPEED = 12  # sped up, an hour is a minute or less: what begins then must still have most of the day
 _SATURDAY = 5
 

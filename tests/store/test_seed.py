@@ -72,7 +72,7 @@ def test_the_legal_hour_is_legal_everywhere(hours_on: int) -> None:
 
 async def test_a_clock_that_is_sped_up_starts_early_in_the_day(db: AsyncEngine) -> None:
     """Late in the legal hours a sped-up day ends within minutes, before a campaign of some size does."""
-    afternoon = datetime(2031, 3, 12, 20, 30, tzinfo=UTC)  # a Wednesday, 13:30 in Los Angeles
+    afternoon = datetime(2031, 3, 12, 19, 30, tzinfo=UTC)  # a Wednesday, 12:30 in Los Angeles
     await clock.save(db, starting_at(afternoon, 1.0))
     assert (await seed.set_legal_hour(db, 1.0)).now() - afternoon < timedelta(minutes=5)
     morning = (await seed.set_legal_hour(db, 60.0)).now()
