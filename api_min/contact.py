@@ -5,10 +5,10 @@ from datetime import datetime
 from api_min.replies import moment
 from engine.clock import iso
 from engine.errors import InvalidInput
-from engine.rules import window
 from engine.rules.phone import is_e164
-from engine.rules.schedule import Schedule
-from engine.rules.zones import zone_problem, zones_of
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import WindowReason, hours
+from engine.rules.zones import zone_problem
 
 _DONE_TO = {"voice": "called", "sms": "texted"}
 
@@ -26,16 +26,20 @@ def check_numbers(from_: str, to: str) -> None:
 
 def check_hours(channel: str, to: str, now: datetime) -> None:
     """Raises InvalidInput that names the next opening, so that the client is told at once."""
-    zones = zones_of(to)
-    if not zones:
+    place = whereabouts(to)
+    window = hours(channel).at(place, now)
+    if window.reason is WindowReason.NO_TIMEZONE:
         fault = f"its local time is unknown: {zone_problem(to)}"
         raise InvalidInput(f"to: {fault}", {"to": fault})
-    hours = window.verdict(channel, zones, Schedule(), now)
-    if not hours.open:
+    if window.reason is WindowReason.NO_RULE:
+        fault = f"no legal hours are known for {window.rule}; your operator can add them (CARILLON_RULES_FILE)"
+        raise InvalidInput(f"to: {fault}", {"to": fault})
+    if not window.open:
         fields: dict[str, object] = {
             "to": "outside legal calling hours at the recipient",
-            "next_open_at": moment(hours.next_open_at),
-            "zones": zones,
+            "next_open_at": moment(window.next_open_at),
+            "zones": place.zones,
+            "closed_by": window.rule,
         }
-        opens = iso(hours.next_open_at) if hours.next_open_at else "not within 15 days"
+        opens = iso(window.next_open_at) if window.next_open_at else "not within 30 days"
         raise InvalidInput(f"{to} may not be {_DONE_TO[channel]} at this hour; next opening: {opens}", fields)

@@ -61,6 +61,9 @@ class CampaignIn(_In):
 
     name: str = Field(min_length=1, max_length=200)
     channel: Channel = "voice"
+    purpose: Literal["marketing", "informational", "emergency"] = Field(
+        "marketing", description="decides the legal hours: all rules, those that do not only bind solicitation, or none"
+    )
     mode: dict[str, Any] | None = Field(
         None,
         description="voice: ai, voicemailAudioUrl, calls_per_second, concurrentCalls, max_retries, retry_delay, retry,"

@@ -7,6 +7,7 @@ pop strands one. Callers decide what a failure means; a hint may be lost, Postgr
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from redis.asyncio import Redis
@@ -20,6 +21,8 @@ from engine.carriers.http import CreateTiming, HttpOptions
 from engine.carriers.port import Carrier, Shape
 from engine.carriers.reputation import ReputationProvider
 from engine.clock import Clock
+from engine.errors import InvalidInput, Misconfigured
+from engine.rules.window import use_rows
 from engine.rules.zones import use_packaged_tzdata
 from engine.settings import Settings
 from engine.store import clock as clock_store
@@ -44,9 +47,10 @@ class Runtime:
     async def open(cls, settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> Self:
         """`keyed` is for workers: see `engine.store.database.connect`.
 
-        Raises Misconfigured when the database server would break a promise.
+        Raises Misconfigured when the database server would break a promise, or the rules file cannot be used.
         """
         use_packaged_tzdata()
+        load_rules(settings)
         db = connect(
             settings.sqlalchemy_url,
             pool_size=pool_size,
@@ -111,6 +115,17 @@ async def running(settings: Settings, *, pool_size: int = 5, keyed: bool = False
         yield runtime
     finally:
         await runtime.close()
+
+
+def load_rules(settings: Settings) -> int:
+    """Adds the operator's rows for contact hours to those built in; answers how many. Raises Misconfigured."""
+    path = settings.rules_file
+    try:
+        return use_rows(Path(path).read_text("utf-8") if path else "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"CARILLON_RULES_FILE: {path} cannot be read: {error}") from error
+    except InvalidInput as error:
+        raise Misconfigured(f"CARILLON_RULES_FILE: {path}: {error.message}; see `carillon rules check`") from error
 
 
 def connect_redis(url: str) -> Redis:

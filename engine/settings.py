@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0  # 0: a free port, logged at start
 
+    rules_file: str = ""  # CSV with an operator's rows for the law's hours; read once at the start
+
     secret: SecretStr = SecretStr("")  # signs agent tokens; required with real carriers
 
     # carriers: the default for new campaigns of test keys, and where the simulated network listens

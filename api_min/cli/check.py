@@ -10,6 +10,7 @@ import typer
 from engine.checks.evidence import Evidence, read_creates
 from engine.checks.report import CHECKS, Result, run_checks
 from engine.errors import InvalidInput
+from engine.runtime import load_rules
 from engine.settings import Settings
 from engine.store import clock
 from engine.store.database import connect
@@ -48,6 +49,7 @@ def render(results: Sequence[Result]) -> list[str]:
 
 
 async def _run(settings: Settings, promises: Sequence[str], carrier_log: Path | None) -> list[Result]:
+    load_rules(settings)  # the same as decided
     engine = connect(settings.sqlalchemy_url, pool_size=1, statement_timeout_ms=0, idle_in_transaction_ms=0)
     try:
         async with engine.connect() as conn:

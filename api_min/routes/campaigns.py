@@ -18,6 +18,7 @@ from engine.errors import InvalidInput
 from engine.rules.campaign import Action
 from engine.rules.campaign_config import CampaignConfig, VoiceMode, parse_campaign
 from engine.rules.pacing import Figure
+from engine.rules.purpose import Purpose
 from engine.rules.stats import wire
 from engine.store import accounts, audit, call_hours, campaigns, counts
 from engine.store.campaigns import Campaign, NewCampaign
@@ -38,6 +39,7 @@ async def create_campaign(body: CampaignBody, caller: Writer, held: Held) -> Res
     now = runtime.clock.now()
     async with runtime.db.begin() as conn:
         account = await accounts.get(conn, caller.account_id)
+        _check_purpose(config, caller, account.settings if account else {})
         carrier = carrier_for(caller, account.settings if account else {}, runtime.settings.test_carrier)
         campaign = await campaigns.create(conn, caller.account_id, _new(config, caller, carrier), now)
         await audit.record(conn, caller.account_id, caller.actor, "campaign.create", campaign.public_id, now)
@@ -125,6 +127,13 @@ def carrier_for(caller: Caller, settings: Mapping[str, object], test_carrier: st
     return carrier
 
 
+def _check_purpose(config: CampaignConfig, caller: Caller, settings: Mapping[str, object]) -> None:
+    """An emergency knows no legal hours: with a live key only an account that its operator allows may claim one."""
+    if config.purpose is Purpose.EMERGENCY and caller.is_live and settings.get("emergency") is not True:
+        fault = "'emergency' is not allowed to this account: have your operator set \"emergency\" in its settings"
+        raise InvalidInput(f"purpose: {fault}", {"purpose": fault})
+
+
 async def _act(campaign_id: str, action: Action, caller: Caller, held: Held) -> Response:
     runtime = held.runtime
     campaign = await campaigns.transition(
@@ -147,6 +156,7 @@ def _new(config: CampaignConfig, caller: Caller, carrier: str) -> NewCampaign:
     return NewCampaign(
         name=config.name,
         channel=config.channel,
+        purpose=config.purpose,
         is_live=caller.is_live,
         carrier=carrier,
         mode=config.mode.to_json() or {},
@@ -159,6 +169,7 @@ def _new(config: CampaignConfig, caller: Caller, carrier: str) -> NewCampaign:
 
 def _show_configuration(campaign: Campaign) -> dict[str, object]:
     return {
+        "purpose": campaign.purpose,
         "mode": campaign.mode,
         "callerIds": campaign.caller_ids,
         "callerIdStrategy": campaign.caller_id_strategy,

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from aiohttp.connector import Connection
 
 from engine.carriers import fence
 from engine.carriers.port import CarrierError, Fault, Outcome, Receipt, Ticket
-from engine.clock import boottime
+from engine.clock import boottime, real_now
 
 Form = Sequence[tuple[str, str]]
 
@@ -195,6 +196,13 @@ class CarrierHttp:
         lateness_s = sent_at - slot if sent_at is not None and slot is not None else None
         latency_s = boottime() - sent_at if sent_at is not None else None
         self._options.on_create(CreateTiming(answer.status if answer else 0, lateness_s, latency_s))
+
+
+def valid_for_s(not_after: datetime, ticket: Ticket) -> int:
+    """Whole seconds of validity, at least one, for a carrier that counts them from its acceptance: they end by
+    `not_after` even if the create leaves at its ticket's last moment."""
+    left_s = (not_after - real_now()).total_seconds() - (ticket.deadline - boottime())
+    return max(1, int(left_s))
 
 
 def refused(answer: Answer, code: str, text: str, faults: Mapping[str, tuple[Fault, bool]]) -> Receipt:

@@ -104,7 +104,7 @@ class PlaceCall:
     max_duration_s: int
     amd: bool
     callback_url: str  # the adapter adds `?att=<ref>`
-    not_after: datetime | None = None  # end of the legal window: never left in a carrier's queue beyond it
+    not_after: datetime | None = None  # real time: the end of the legal window, beyond which no queue may hold it
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class SendMessage:
     from_: str
     text: str
     callback_url: str
-    not_after: datetime | None = None
+    not_after: datetime | None = None  # likewise
     media_urls: tuple[str, ...] = ()  # any makes it an MMS
 
 

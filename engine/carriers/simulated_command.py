@@ -88,6 +88,7 @@ _END = {
     "not_found": EndReason.INVALID_NUMBER,
     "originator_cancel": EndReason.CANCELED,
     "network_blocked": EndReason.BLOCKED,  # SIP 603+
+    "expired": EndReason.EXPIRED,
     "unspecified": EndReason.FAILED,
 }
 _FAULTS = {  # code → (fault, retryable)
@@ -99,6 +100,7 @@ _FAULTS = {  # code → (fault, retryable)
     "40001": (Fault.UNREACHABLE, False),  # a landline
     "40002": (Fault.BLOCKED, False),
     "40004": (Fault.TRANSIENT, True),
+    "40014": (Fault.TRANSIENT, True),  # expired in the carrier's queue
     "40300": (Fault.OPTED_OUT, False),
 }
 _STAGES = {  # of a call that comes in
@@ -155,6 +157,7 @@ class SimulatedCommand:
             "time_limit_secs": call.max_duration_s,
             "answering_machine_detection": "premium" if call.amd else "disabled",
             **_ids(call.ref, call.callback_url),
+            **_validity(call.not_after),
         }
         return await self._create(Channel.VOICE, body, ticket)
 
@@ -164,6 +167,7 @@ class SimulatedCommand:
             "from": message.from_,
             "text": message.text,
             **_ids(message.ref, message.callback_url),
+            **_validity(message.not_after),
         }
         if message.media_urls:
             body |= {"type": "MMS", "media_urls": list(message.media_urls)}
@@ -230,6 +234,10 @@ class SimulatedCommand:
         if not isinstance(carrier_id, str):
             return Receipt(Outcome.UNKNOWN, error=CarrierError(Fault.UNKNOWN, "no_id", "a 2xx answer without an id"))
         return Receipt(Outcome.ACCEPTED, carrier_id)
+
+
+def _validity(not_after: datetime | None) -> dict[str, str]:
+    return {"valid_until": not_after.isoformat()} if not_after else {}
 
 
 def _ids(ref: str, callback_url: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
-from engine.carriers.http import Answer, CarrierHttp, Form, HttpOptions, refused
+from engine.carriers.http import Answer, CarrierHttp, Form, HttpOptions, refused, valid_for_s
 from engine.carriers.port import (
     Ack,
     AgentKind,
@@ -85,6 +85,7 @@ _END = {
 }
 _END_BY_CODE = {
     "13226": EndReason.INVALID_NUMBER,
+    "30036": EndReason.EXPIRED,
     "32009": EndReason.REJECTED,
     "32603": EndReason.BLOCKED,  # SIP 603+
 }
@@ -101,6 +102,7 @@ _FAULTS = {  # code → (fault, retryable)
     "30007": (Fault.BLOCKED, False),
     "30008": (Fault.TRANSIENT, True),
     "32603": (Fault.BLOCKED, False),
+    "30036": (Fault.TRANSIENT, True),  # its validity period ended in the carrier's queue
 }
 _STAGES = {  # CallStatus of a call that comes in
     "ringing": CallStage.STARTED,
@@ -156,6 +158,7 @@ class SimulatedDocument:
             ("Timeout", str(call.ring_timeout_s)),
             ("TimeLimit", str(call.max_duration_s)),
             ("Ref", call.ref),
+            *_validity(call.not_after, ticket),
         ]
         if call.amd:
             form += [("MachineDetection", "DetectMessageEnd"), ("AsyncAmd", "true")]
@@ -169,6 +172,7 @@ class SimulatedDocument:
             ("StatusCallback", _with_ref(message.callback_url, message.ref)),
             ("Ref", message.ref),
             *(("MediaUrl", url) for url in message.media_urls),
+            *_validity(message.not_after, ticket),
         ]
         return await self._create("Messages", form, ticket)
 
@@ -247,6 +251,10 @@ class SimulatedDocument:
 def _with_ref(callback_url: str, ref: str) -> str:
     """Our id in the URL: the only slot that this shape echoes, and it is signed."""
     return f"{callback_url}{'&' if '?' in callback_url else '?'}att={quote(ref, safe='')}"
+
+
+def _validity(not_after: datetime | None, ticket: Ticket) -> Form:
+    return [("ValidityPeriod", str(valid_for_s(not_after, ticket)))] if not_after else []
 
 
 def _document(command: Command | None) -> str:

@@ -1,15 +1,20 @@
 """P5: nobody is contacted outside the law, which is judged at the recorded time of the intent."""
 
-from functools import cache
+from functools import lru_cache
 
 import orjson
 from sqlalchemy import text
 
 from engine.checks.evidence import Evidence
 from engine.ids import attempt_ref, parse_attempt_ref
-from engine.rules import window, zones
+from engine.rules import window
 from engine.rules.attempt import AttemptState
+from engine.rules.campaign_config import parse_mode
+from engine.rules.purpose import Purpose
 from engine.rules.schedule import Schedule, parse_schedule
+from engine.rules.states import rules
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import Hours
 
 _BATCH = 10_000
 
@@ -22,8 +27,10 @@ _AFTER_OPT_OUT = text(f"""
      order by a.prospect_id limit 1000
 """)
 _INTENTS = text(f"""
-    select a.campaign_id, a.prospect_id, a.attempt, a.phone, a.intent_at, c.channel, c.schedule::text
+    select a.campaign_id, a.prospect_id, a.attempt, a.phone, a.intent_at, a.rules_version, p.data,
+           c.channel, c.purpose, c.mode::text, c.schedule::text
       from attempts a join campaigns c on c.id = a.campaign_id and not c.is_system
+      left join prospects p on p.campaign_id = a.campaign_id and p.id = a.prospect_id
      where a.state <> {AttemptState.RELEASED:d}
 """)
 _INTENT_TIMES = text("""
@@ -45,15 +52,21 @@ async def suppressed_left_alone(evidence: Evidence) -> list[str]:
 
 
 async def inside_window(evidence: Evidence) -> list[str]:
-    """Every intent fell into the legal hours of all candidate zones, and into the campaign's schedule."""
+    """Every intent fell into the legal hours of all candidate zones and states, and into the campaign's schedule.
+
+    Judged the plain way and by the rules in use now; a finding says when it was decided by others.
+    """
     problems = []
     async with evidence.engine.connect() as conn, conn.stream(_INTENTS) as rows:
         async for row in rows:
-            candidate_zones = zones.zones_of(row.phone)
-            verdict = window.verdict(row.channel, candidate_zones, _schedule(row.schedule), row.intent_at)
-            if not verdict.open:
+            hours = _hours(row.channel, row.purpose, row.mode, row.schedule)
+            place = whereabouts(row.phone, row.data)
+            if not hours.holds(place, row.intent_at):
                 name = attempt_ref(row.campaign_id, row.prospect_id, row.attempt)
-                problems.append(f"{name}: intended at {row.intent_at.isoformat()}, outside: {verdict.reason}")
+                verdict = hours.at(place, row.intent_at)
+                closed = f"{verdict.reason} {verdict.rule}".rstrip()
+                known = "" if row.rules_version == rules().version else f" (decided by rules {row.rules_version})"
+                problems.append(f"{name}: intended at {row.intent_at.isoformat()}, outside: {closed}{known}")
     return problems
 
 
@@ -73,6 +86,8 @@ async def creates_followed_intents(evidence: Evidence) -> list[str]:
     return problems
 
 
-@cache
-def _schedule(stored: str | None) -> Schedule:
-    return parse_schedule(orjson.loads(stored)) if stored and stored != "null" else Schedule()
+@lru_cache(maxsize=4096)
+def _hours(channel: str, purpose: str, mode: str, schedule: str | None) -> Hours:
+    is_automated = parse_mode(channel, orjson.loads(mode)).is_automated
+    own = parse_schedule(orjson.loads(schedule)) if schedule and schedule != "null" else Schedule()
+    return window.hours(channel, Purpose(purpose), is_automated, own)

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine import metrics
 from engine.coordinator.shard import Shard, Walk
 from engine.rules.campaign import CampaignStatus
+from engine.rules.purpose import Purpose
 from engine.runtime import Runtime
 from engine.store.campaigns import Campaign
 
@@ -115,4 +116,5 @@ class Lease:
 
 def _campaign(row: Any) -> Campaign:
     values = {each.name: getattr(row, each.name) for each in fields(Campaign)}
-    return Campaign(**values | {"status": CampaignStatus(row.status), "caller_ids": tuple(row.caller_ids)})
+    values |= {"status": CampaignStatus(row.status), "purpose": Purpose(row.purpose)}
+    return Campaign(**values | {"caller_ids": tuple(row.caller_ids)})

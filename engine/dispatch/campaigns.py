@@ -18,8 +18,10 @@ from engine.rules.content import DEFAULT_POLICY, Policy, policy_of
 from engine.rules.did_policy import DEFAULT_POLICY as DEFAULT_DID_POLICY
 from engine.rules.did_policy import Policy as DidPolicy
 from engine.rules.did_policy import policy_of as did_policy_of
+from engine.rules.purpose import Purpose
 from engine.rules.schedule import Schedule, parse_schedule
 from engine.rules.telephony import Channel
+from engine.rules.window import Hours, hours
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +33,13 @@ class CampaignFacts:
     is_direct: bool
     is_system: bool
     channel: Channel
+    purpose: Purpose
     status: CampaignStatus
     carrier: str
     calls_per_second: float
     mode: VoiceMode | SmsMode
     schedule: Schedule
+    hours: Hours
     agent: Agent | None  # the campaign's agent target, else its account's
     policy: Policy = DEFAULT_POLICY  # what its texts may say
     is_live: bool = False  # made with a live key
@@ -49,7 +53,7 @@ class CampaignFacts:
 
 # JSON as text, because text is what the parse is remembered by.
 _SELECT = text("""
-    select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.status, c.carrier, c.calls_per_second,
+    select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.purpose, c.status, c.carrier, c.calls_per_second,
            c.mode::text, c.schedule::text, a.agent::text, c.is_live, (a.settings -> 'content')::text as content,
            (a.settings -> 'didPolicy')::text as did_policy,
            (a.settings -> 'limits')::text as limits
@@ -68,6 +72,7 @@ async def load_campaigns(
 
 def _facts(row: Any, did_policy: str) -> CampaignFacts:
     mode = _mode(row.channel, row.mode)
+    purpose, schedule = Purpose(row.purpose), _schedule(row.schedule)
     own_agent = mode.agent if isinstance(mode, VoiceMode) else None
     return CampaignFacts(
         id=row.id,
@@ -75,11 +80,13 @@ def _facts(row: Any, did_policy: str) -> CampaignFacts:
         is_direct=row.is_direct,
         is_system=row.is_system,
         channel=Channel(row.channel),
+        purpose=purpose,
         status=CampaignStatus(row.status),
         carrier=row.carrier,
         calls_per_second=row.calls_per_second,
         mode=mode,
-        schedule=_schedule(row.schedule),
+        schedule=schedule,
+        hours=hours(row.channel, purpose, mode.is_automated, schedule),
         agent=own_agent or _agent(row.agent),
         policy=_policy(row.content, row.is_live),
         is_live=row.is_live,

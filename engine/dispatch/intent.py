@@ -12,46 +12,31 @@ which it opens next. A hint that is simply out of date changes nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
-from engine.dispatch import callers, ceilings, ten_dlc
+from engine.dispatch import callers, ceilings, opening, ten_dlc
 from engine.dispatch.callers import BLOCKED_FOR, Sender
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.dispatch.compose import SUPPRESSED, Message, Unfit, compose
 from engine.dispatch.held import Held, leave_queue, write_held
 from engine.dispatch.hints import Hint
-from engine.rules import window, zones
+from engine.dispatch.refusal import Refusal
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import CampaignStatus
 from engine.rules.prospect import ProspectState
+from engine.rules.states import rules
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
+from engine.rules.window import WindowReason
 from engine.store import arrays, counts, locks
 
-RULES_VERSION = "2026-11-20"
 _IN_PROGRESS = {Channel.VOICE: ProspectState.DIALING, Channel.SMS: ProspectState.SENDING}
-HELD_FOR = timedelta(days=1)  # a number without a known time zone is looked at again after this
 
 
-class Refusal(StrEnum):
-    """Why a hint was given no intent."""
-
-    NOT_LIVE = "not_live"  # the campaign is paused, cancelled or over
-    OUT_OF_DATE = "out_of_date"  # the prospect is not due any more: a doubled hint
-    SUPPRESSED = "suppressed"
-    OUTSIDE_WINDOW = "outside_window"
-    NO_TIMEZONE = "no_timezone"
-    SENDER_NOT_READY = "sender_not_ready"
-    MISSING_VALUE = "missing_value"  # the campaign's text needs data that this prospect lacks
-    CONTENT_REJECTED = "content_rejected"
-    SENDER_AT_CAP = "sender_at_cap"  # its calls of this hour or day are made
-    SENDER_BLOCKED = "sender_blocked"  # the number that last contacted this person rests after a block
-    TOO_MANY_CALLS = "too_many_calls"  # up at one time, or no agent is free
-    CARRIER_CAP = "carrier_cap"  # of 10DLC, for the minute or the day
+_CLOSED = {WindowReason.NO_TIMEZONE: Refusal.NO_TIMEZONE, WindowReason.NO_RULE: Refusal.NO_RULE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +50,7 @@ class Intent:
     intent_at: datetime  # engine time
     check_at: datetime  # real: when the watch would look at it, were it still without an answer
     data: dict[str, object] | None  # the prospect's own columns, or a one-off call's parameters
+    not_after: datetime  # real: the end of the window, beyond which it may wait in no queue
     message: Message | None = None  # of a text
 
 
@@ -78,6 +64,11 @@ class IntentContext:
     caps_test_calls: bool = False  # the caps of numbers hold for test keys too
     did_policy: str = ""  # the setting
     calls_at_carrier: int = 0  # at one time, of an account that says nothing of it; 0: no limit
+
+    @property
+    def takes(self) -> timedelta:
+        """How long after its intent a request may leave, in engine time."""
+        return timedelta(seconds=(self.ticket_s + opening.LEAST_VALID_S) * self.clock.speed)
 
 
 @dataclass(slots=True)
@@ -124,7 +115,7 @@ _INSERT = text(f"""
          where attempts.state = {AttemptState.RELEASED:d}
         returning campaign_id, prospect_id, attempt, try
     ), moved as (
-        update prospects p set state = :state from granted g
+        update prospects p set state = :state, reason = null from granted g
          where p.campaign_id = g.campaign_id and p.id = g.prospect_id and p.state = {ProspectState.QUEUED:d}
         returning p.id
     )
@@ -152,7 +143,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         facts_by_prospect = {hint.prospect_id: fact for hint, fact in zip(hints, facts, strict=True)}
         for hint, fact in zip(hints, facts, strict=True):
             campaign = campaigns.get(hint.campaign_id)
-            refusal = _judge(hint, fact, campaign, senders.get(hint.did_id), context.channel, now, held)
+            refusal = _judge(hint, fact, campaign, senders.get(hint.did_id), context, now, held)
             if refusal is None and campaign is not None and context.channel is Channel.SMS:
                 refusal = _compose(hint, fact, campaign, now, held, messages)
             if refusal is None:
@@ -170,7 +161,8 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         for hint in allowed:
             id_ = hint.prospect_id
             campaign, data = campaigns[hint.campaign_id], facts_by_prospect[id_].data
-            granted = Intent(hint, tries[id_], campaign, deadline, now, check_at, data, messages.get(id_))
+            until = opening.not_after(campaign, hint.phone, data, now, context.clock)
+            granted = Intent(hint, tries[id_], campaign, deadline, now, check_at, data, until, messages.get(id_))
             batch.granted.append(granted)
         await write_held(conn, held, now, deltas)
         await counts.add(conn, deltas, context.writer)
@@ -218,16 +210,16 @@ def _judge(
     fact: _Fact,
     campaign: CampaignFacts | None,
     sender: Sender | None,
-    channel: Channel,
+    context: IntentContext,
     now: datetime,
     held: Held,
 ) -> Refusal | None:
     """The contact rules in their order; unknown is never allowed. What must be written down is added to `held`."""
     if campaign is None or campaign.status is not CampaignStatus.DIALING:
         return Refusal.NOT_LIVE
-    if campaign.account_id != hint.account_id or campaign.channel is not channel:
+    if campaign.account_id != hint.account_id or campaign.channel is not context.channel:
         return Refusal.OUT_OF_DATE
-    if hint.is_one_off_text is not (campaign.is_direct and channel is Channel.SMS):
+    if hint.is_one_off_text is not (campaign.is_direct and context.channel is Channel.SMS):
         return Refusal.OUT_OF_DATE
     if not fact.is_due:
         return Refusal.OUT_OF_DATE
@@ -236,14 +228,10 @@ def _judge(
     if fact.suppressed:
         held.cancelled.append((hint, SUPPRESSED))
         return Refusal.SUPPRESSED
-    candidate_zones = zones.zones_of(hint.phone)
-    if not candidate_zones:
-        held.later.append((hint, str(Refusal.NO_TIMEZONE), now + HELD_FOR))
-        return Refusal.NO_TIMEZONE
-    hours = window.verdict(campaign.channel, candidate_zones, campaign.schedule, now)
-    if not hours.open:
-        held.later.append((hint, str(Refusal.OUTSIDE_WINDOW), hours.next_open_at or now + HELD_FOR))
-        return Refusal.OUTSIDE_WINDOW
+    if closed := opening.closed(campaign, hint.phone, fact.data, now, context.takes):
+        refusal = _CLOSED.get(closed[0], Refusal.OUTSIDE_WINDOW)
+        held.later.append((hint, str(refusal), closed[1]))
+        return refusal
     if _is_ready(sender, hint, campaign):
         return None
     if sender is not None and hint.attempt > 1 and sender.is_blocked:
@@ -298,7 +286,7 @@ def _compose(
 
 def _unfit(hint: Hint, found: Unfit, now: datetime, held: Held) -> Refusal:
     if found.is_missing:
-        held.later.append((hint, found.reason, now + HELD_FOR))
+        held.later.append((hint, found.reason, now + opening.HELD_FOR))
         return Refusal.MISSING_VALUE
     held.cancelled.append((hint, found.reason))
     return Refusal.CONTENT_REJECTED
@@ -384,7 +372,7 @@ async def _reserve(
             "state": _IN_PROGRESS[context.channel],
             "now": now,
             "check_at": check_at,
-            "rules_version": RULES_VERSION,
+            "rules_version": rules().version,
         },
     )
     tries: dict[int, int] = {}

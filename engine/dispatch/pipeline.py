@@ -302,7 +302,13 @@ def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessag
     if intent.message is not None:
         said = intent.message
         return SendMessage(
-            ref, hint.phone, hint.from_number, said.text, callback_url=callback_url, media_urls=said.media_urls
+            ref=ref,
+            to=hint.phone,
+            from_=hint.from_number,
+            text=said.text,
+            callback_url=callback_url,
+            not_after=intent.not_after,
+            media_urls=said.media_urls,
         )
     assert isinstance(mode, VoiceMode)
     longest = data.get("maxDuration") if intent.campaign.is_direct else None
@@ -314,4 +320,5 @@ def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessag
         max_duration_s=longest if isinstance(longest, int) else mode.max_duration_s,
         amd=True,
         callback_url=callback_url,
+        not_after=intent.not_after,
     )

@@ -14,6 +14,7 @@ UNANSWERED_ENDS: Mapping[EndReason, tuple[Outcome, bool]] = {
     EndReason.UNREACHABLE: (Outcome.FAILED, True),
     EndReason.FAILED: (Outcome.FAILED, True),
     EndReason.CANCELED: (Outcome.FAILED, True),
+    EndReason.EXPIRED: (Outcome.FAILED, True),
     EndReason.REJECTED: (Outcome.FAILED, False),  # declined by hand: calling again would be harassment
     EndReason.INVALID_NUMBER: (Outcome.FAILED, False),
     EndReason.BLOCKED: (Outcome.FAILED, False),

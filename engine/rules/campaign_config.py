@@ -15,6 +15,7 @@ from engine.rules.duration import parse_duration
 from engine.rules.fields import ABSENT, Fields, Problems, shown
 from engine.rules.pacing import DEFAULT_TARGET, FROZEN_AT, MOST_AGENTS, Pacing
 from engine.rules.phone import is_e164
+from engine.rules.purpose import Purpose
 from engine.rules.retry import NO_RETRY, WIRE_NAMES, Again, RetryRule
 from engine.rules.schedule import ANY_TIME, Schedule, read_schedule
 from engine.rules.template import Template
@@ -30,7 +31,7 @@ MOST_CALLER_IDS = 1_000
 MOST_CONCURRENT_CALLS = 100_000
 SHORTEST_RING_S = 15  # TSR safe harbour: 15 seconds or four rings (COMPLIANCE F5)
 
-_BODY = frozenset({"name", "channel", "mode", "callerIds", "callerIdStrategy", "schedule"})
+_BODY = frozenset({"name", "channel", "purpose", "mode", "callerIds", "callerIdStrategy", "schedule"})
 _RETRY = frozenset({"max_retries", "retry_delay", "retry"})
 _AGAIN = frozenset({"max", "delay"})
 _SMS_OUTCOMES = frozenset({"failed"})  # a text is delivered or fails
@@ -56,6 +57,7 @@ _AGENT_ADDRESS: dict[str, tuple[str, tuple[str, ...]]] = {
     "native": ("id", ()),
     "number": ("e164", ("+",)),
 }
+_PEOPLE = frozenset({"sip", "number"})  # where a person may pick up; every other kind of agent is a program
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,14 @@ class VoiceMode:
     abandon_target: float = DEFAULT_TARGET
     sent: Json | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def is_automated(self) -> bool:
+        """Whether people may hear an artificial or prerecorded voice, which some states allow in fewer hours: always,
+        but for a campaign that names people as its agents and plays nothing. An account's default agent may change and
+        does not count."""
+        has_people = self.agent is not None and self.agent.kind in _PEOPLE
+        return self.ai or bool(self.system_prompt) or bool(self.voicemail_audio_url) or not has_people
+
     def to_json(self) -> Json | None:
         return self.sent
 
@@ -92,6 +102,10 @@ class SmsMode:
     message: str | None = None
     retry: RetryRule = NO_RETRY
     sent: Json | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_automated(self) -> bool:
+        return True  # nobody types the texts of a campaign
 
     @property
     def template(self) -> Template:
@@ -106,6 +120,7 @@ class CampaignConfig:
     name: str
     channel: str
     mode: VoiceMode | SmsMode
+    purpose: Purpose = Purpose.MARKETING
     caller_ids: tuple[str, ...] = ()
     strategy: Strategy = DEFAULT_STRATEGY
     schedule: Schedule = ANY_TIME
@@ -128,6 +143,7 @@ def parse_campaign(body: object, most_calls_per_second: float = MOST_CALLS_PER_S
         name=name or "",
         channel=channel,
         mode=_read_mode(channel, _value(fields, "mode"), problems, most_calls_per_second),
+        purpose=Purpose(fields.choice("purpose", tuple(Purpose))),
         caller_ids=_read_caller_ids(fields),
         strategy=_read_strategy(_value(fields, "callerIdStrategy"), problems),
         schedule=read_schedule(_value(fields, "schedule"), problems),

@@ -112,6 +112,7 @@ class EndReason(StrEnum):
     UNREACHABLE = "unreachable"
     CANCELED = "canceled"
     BLOCKED = "blocked"
+    EXPIRED = "expired"  # its time was over in the carrier's queue: nothing rang
     FAILED = "failed"
 
 

@@ -1,159 +1,311 @@
-"""When a number may be contacted: the law's hours in each of its candidate zones, and the campaign's schedule.
+"""When a person may be contacted: the law's hours and the campaign's, open on every clock that may be the person's.
 
-Hours are wall-clock hours, half-open, judged by asking each zone what its clocks show: no arithmetic in days of 24 h,
-so both daylight-saving edges come out right. What is open changes only where some zone's clocks reach a whole hour of
-one of the limits, or jump. These instants are the *edges*; between two of them a verdict cannot change, and it is
-remembered for exactly that long.
+Hours are wall-clock time, half-open, judged on the clock of each candidate zone and by its days: a row of any
+candidate state binds in all of them. No arithmetic in days of 24 h, so both daylight-saving edges come out right.
 
-Sources: 47 CFR 64.1200(c)(1) for 08–21; the reference's 7–19 for SMS, cut by that floor to 08–19; for Canada the CRTC's
-weekdays 09:00–21:30 (whole hours: 09–21) and weekends 10–18. See COMPLIANCE 1 and 2.
+A clock's open times are *spells*: for each local date the minutes that all its rows leave, turned into UTC by the
+offsets that hold on that date, and joined where they touch. Where the spells of all clocks meet, the window is open. So
+the end of an open window, and the next opening, are found by walking spells, and between these two instants a verdict
+cannot change: it is remembered for exactly that long.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
-from engine.rules.area_codes import canadian_zones
-from engine.rules.schedule import Schedule
+from engine.rules import states
+from engine.rules.holidays_by_state import is_holiday
+from engine.rules.purpose import Purpose
+from engine.rules.schedule import ANY_TIME, Schedule
+from engine.rules.states import ALL_DAY, CLOSED, EVERYWHERE, Row, RuleSet, Span, meet, rules
+from engine.rules.whereabouts import UNKNOWN, Place
 from engine.rules.zones import zone
 
-HORIZON = timedelta(days=15)
+HORIZON = timedelta(days=30)
 
-_Week = tuple[tuple[int, int], ...]  # (first hour, hour after the last) of Monday … Sunday; (0, 0) is a closed day
-
-_LEGAL: dict[str, _Week] = {"voice": ((8, 21),) * 7, "sms": ((8, 19),) * 7}
-_LEGAL_CANADA: dict[str, _Week] = {
-    "voice": ((9, 21),) * 5 + ((10, 18),) * 2,
-    "sms": ((9, 19),) * 5 + ((10, 18),) * 2,
-}
-_QUARTER = timedelta(minutes=15)
 _DAY = timedelta(days=1)
+_WIDEST = timedelta(hours=16)  # no zone is, or was since 1900, further from UTC
+_MOST_REMEMBERED = 65_536  # places per campaign kind
 
 
 class WindowReason(StrEnum):
     OPEN = "open"
     NO_TIMEZONE = "no_timezone"  # zones unknown: held, never allowed
+    NO_RULE = "no_rule_for_country"  # no row says when: held likewise
     LEGAL_HOURS = "legal_hours"
     SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The verdict at one instant. Times are UTC. `closes_at` is set when open; `next_open_at` when closed, and None
-    then means not within the next 15 days."""
+    """The verdict at one instant. Times are UTC. `closes_at` is set when open, unless that is not within 30 days;
+    `next_open_at` when closed, and None then means not within 30 days. `rule` names the region whose row closes it; it
+    and `reason` are of when the verdict was reached, which may be earlier in the same closed stretch."""
 
     open: bool
     closes_at: datetime | None
     next_open_at: datetime | None
     reason: WindowReason
+    rule: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    """Open while the clocks of `zone` show an hour of that weekday's span."""
+class Hours:
+    """The hours of one kind of campaign, at any place. Get it from `hours`; `at` is the check of the hot path."""
 
-    zone: ZoneInfo
-    week: _Week
-    reason: WindowReason
+    __slots__ = ("_channel", "_is_automated", "_purpose", "_remembered", "_schedule")
+
+    def __init__(self, channel: str, purpose: Purpose, is_automated: bool, schedule: Schedule) -> None:
+        self._channel, self._purpose, self._is_automated, self._schedule = channel, purpose, is_automated, schedule
+        self._remembered: dict[Place, tuple[datetime, datetime, Window]] = {}
+
+    def at(self, place: Place, now: datetime) -> Window:
+        """Whether a person at this place may be contacted now, until when, or from when on. `now` is aware."""
+        last = self._remembered.get(place)
+        if last is None or not last[0] <= now < last[1]:
+            last = self._decide(place, now.astimezone(UTC))
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[place] = last
+        return last[2]
+
+    def holds(self, place: Place, now: datetime) -> bool:
+        """`at(…).open`, said the plain way and remembering nothing: what tests and checks compare it with."""
+        clocks = self._clocks(place)
+        return bool(clocks) and all(clock.holds(now) for clock in clocks)
+
+    def _decide(self, place: Place, now: datetime) -> tuple[datetime, datetime, Window]:
+        """The verdict, from now until when it stands. One that never changes is looked at again in an hour."""
+        later = now + timedelta(hours=1)
+        clocks = self._clocks(place)
+        if not clocks:
+            reason = WindowReason.NO_RULE if place.zones or self._lawless(place) else WindowReason.NO_TIMEZONE
+            return now, later, Window(False, None, None, reason, ",".join(self._lawless(place)))
+        failed = next((clock for clock in clocks if not clock.holds(now)), None)
+        if failed is None:
+            closes_at = _closing(clocks, now)
+            return now, closes_at or later, Window(True, closes_at, None, WindowReason.OPEN)
+        opens_at = _opening(clocks, now)
+        reason, rule = failed.reason, failed.binding(now)
+        if reason is WindowReason.LEGAL_HOURS and not rule:
+            reason = WindowReason.NO_RULE  # no row of the country is in force on that day
+        return now, opens_at or later, Window(False, None, opens_at, reason, rule)
+
+    def _clocks(self, place: Place) -> tuple["_Clock", ...]:
+        """Everything that must hold; empty when nothing can: the zone is unknown, or a country has no row."""
+        if not place.zones or self._lawless(place):
+            return ()
+        return _clocks(place, self._rows(place), place.countries, self._schedule)
+
+    def _lawless(self, place: Place) -> tuple[str, ...]:
+        """Countries that no row opens for this channel and kind."""
+        known = rules()
+        return tuple(
+            country
+            for country in place.countries
+            if not any(self._channel in row.channels and self._opens(row) for row in known.rows.get(country, ()))
+        )
+
+    def _opens(self, row: Row) -> bool:
+        is_lifted = self._purpose is Purpose.EMERGENCY
+        return is_lifted or row.binds(self._channel, self._is_automated, self._purpose)
+
+    def _rows(self, place: Place) -> tuple[Row, ...]:
+        """The rows that bind; none in an emergency, whose calls the law exempts from its hours."""
+        if self._purpose is Purpose.EMERGENCY:
+            return ()
+        known = rules()
+        some = (row for region in _regions(place, known) for row in known.rows.get(region, ()))
+        return tuple(row for row in some if row.binds(self._channel, self._is_automated, self._purpose))
+
+
+@lru_cache(maxsize=4096)
+def hours(
+    channel: str,
+    purpose: Purpose = Purpose.MARKETING,
+    is_automated: bool = True,
+    schedule: Schedule = ANY_TIME,
+) -> Hours:
+    """The hours of a kind of campaign. `channel` is `voice` or `sms`; for another every place is closed.
+
+    `is_automated`: an AI or prerecorded voice, or a text that a campaign sends.
+    """
+    return Hours(channel, purpose, is_automated, schedule)
+
+
+def use_rows(text: str) -> int:
+    """Adds an operator's rows for this process, before anything is judged, as `engine.rules.states.use_rows` does."""
+    added = states.use_rows(text)
+    hours.cache_clear()
+    return added
+
+
+class _Clock:
+    """One zone's clock, and the rows (or the schedule) whose minutes it must show."""
+
+    def __init__(self, name: str, reason: WindowReason) -> None:
+        self.zone, self.name, self.reason = zone(name), name, reason
+
+    def span(self, day: date) -> Span:
+        """The minutes of that local date that are open."""
+        raise NotImplementedError
+
+    def binding(self, now: datetime) -> str:  # noqa: ARG002 - a schedule has no region
+        """The region whose row closes it now."""
+        return ""
 
     def holds(self, now: datetime) -> bool:
         local = now.astimezone(self.zone)
-        first, after = self.week[local.weekday()]
-        return first <= local.hour < after
+        first, after = self.span(local.date())
+        return first <= local.hour * 60 + local.minute < after
 
-    def edges(self, day: date) -> Iterator[datetime]:
-        """Every instant of that local day at which `holds` may change, and perhaps others."""
-        for hour in {0, *self.week[day.weekday()]} - {24}:
-            for fold in (0, 1):
-                yield datetime.combine(day, time(hour, fold=fold), self.zone).astimezone(UTC)
-        yield from self._jump(day)
-
-    def _jump(self, day: date) -> Iterator[datetime]:
-        """The instant of that local day's clock change: on it, clocks may skip into or fall back out of the span."""
-        early = datetime.combine(day, time(), self.zone).astimezone(UTC) - _QUARTER
-        late = datetime.combine(day + _DAY, time(), self.zone).astimezone(UTC)
-        before = early.astimezone(self.zone).utcoffset()
-        if before == late.astimezone(self.zone).utcoffset():
-            return
-        while late - early > _QUARTER:
-            middle = early + (late - early) // (2 * _QUARTER) * _QUARTER
-            if middle.astimezone(self.zone).utcoffset() == before:
-                early = middle
-            else:
-                late = middle
-        yield late
+    def spells(self, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Open times that end after `now` and begin before the horizon: ascending, apart from one another, in UTC."""
+        held: tuple[datetime, datetime] | None = None
+        day, last = (now - _DAY).astimezone(self.zone).date(), (now + HORIZON + _DAY).astimezone(self.zone).date()
+        while day <= last:
+            for begins, ends in _instants(self.zone, self.name, day, self.span(day)):
+                if held is not None and begins == held[1]:
+                    held = held[0], ends
+                    continue
+                if held is not None and held[1] > now:
+                    yield held
+                held = begins, ends
+            day += _DAY
+        if held is not None and held[1] > now:
+            yield held
 
 
-def verdict(channel: str, zones: tuple[str, ...], schedule: Schedule, now: datetime) -> Window:
-    """Whether a number with these candidate zones may be contacted now, until when, or from when on.
+class _Legal(_Clock):
+    """Rows of the law on one clock; in each country at least one must be in force."""
 
-    `channel` is `voice` or `sms` (another raises KeyError); `now` is aware. Remembered until the verdict's next edge.
-    """
-    return _case(channel, zones, schedule).at(now)
+    def __init__(self, name: str, rows: tuple[Row, ...], countries: tuple[str, ...]) -> None:
+        super().__init__(name, WindowReason.LEGAL_HOURS)
+        self._rows, self._countries = rows, countries
+
+    def span(self, day: date) -> Span:
+        span = ALL_DAY
+        in_force: set[str] = set()
+        for row in self._rows:
+            if row.is_in_force(day):
+                in_force.add(row.region)
+                span = meet(span, _span(row, day))
+        return span if in_force.issuperset(self._countries) else CLOSED
+
+    def binding(self, now: datetime) -> str:
+        local = now.astimezone(self.zone)
+        minute = local.hour * 60 + local.minute
+        day = local.date()
+        spans = ((row.region, _span(row, day)) for row in self._rows if row.is_in_force(day))
+        return next((region for region, (first, after) in spans if not first <= minute < after), "")
 
 
-def is_open(channel: str, zones: tuple[str, ...], schedule: Schedule, now: datetime) -> bool:
-    """`verdict(…).open`: the check of the hot path."""
-    return _case(channel, zones, schedule).at(now).open
+class _Own(_Clock):
+    """The campaign's schedule."""
 
+    def __init__(self, name: str, schedule: Schedule) -> None:
+        super().__init__(name, WindowReason.SCHEDULE)
+        self._days = schedule.days
+        last = 24 if schedule.end_hour is None else schedule.end_hour
+        self._span = (schedule.start_hour or 0) * 60, last * 60
 
-class _Case:
-    """One combination of channel, zones and schedule, with its last verdict and the span in which that holds."""
-
-    __slots__ = ("_last", "_limits")
-
-    def __init__(self, channel: str, zones: tuple[str, ...], schedule: Schedule) -> None:
-        self._limits = _limits(channel, zones, schedule)
-        self._last: tuple[datetime, datetime, Window] | None = None
-
-    def at(self, now: datetime) -> Window:
-        last = self._last
-        if last is None or not last[0] <= now < last[1]:
-            last = self._last = self._decide(now.astimezone(UTC))
-        return last[2]
-
-    def _decide(self, now: datetime) -> tuple[datetime, datetime, Window]:
-        if not self._limits:
-            return now, now + HORIZON, Window(False, None, None, WindowReason.NO_TIMEZONE)
-        failed = next((limit for limit in self._limits if not limit.holds(now)), None)
-        change = _first_change(self._limits, now, opening=failed is not None)
-        if failed is None:
-            return now, change or now, Window(True, change, None, WindowReason.OPEN)
-        # Never within the horizon: look again in an hour, by when the horizon has moved on.
-        return now, change or now + timedelta(hours=1), Window(False, None, change, failed.reason)
+    def span(self, day: date) -> Span:
+        return self._span if day.isoweekday() in self._days else CLOSED
 
 
 @lru_cache(maxsize=65_536)
-def _case(channel: str, zones: tuple[str, ...], schedule: Schedule) -> _Case:
-    return _Case(channel, zones, schedule)
+def _clocks(place: Place, rows: tuple[Row, ...], countries: tuple[str, ...], schedule: Schedule) -> tuple[_Clock, ...]:
+    legal: list[_Clock] = []
+    if rows:
+        legal += [_Legal(name, rows, countries) for name in place.zones]
+        others = {row.also_clock for row in rows} - {"", *place.zones}
+        legal += [_Legal(name, tuple(row for row in rows if row.also_clock == name), ()) for name in sorted(others)]
+    own = [_Own(name, schedule) for name in ((schedule.timezone,) if schedule.timezone else place.zones)]
+    return (*legal, *own)
 
 
-def _first_change(limits: tuple[_Limit, ...], now: datetime, opening: bool) -> datetime | None:
-    """The first instant after `now`, within the horizon, at which all limits hold (or, to close, one does not)."""
-    today = now.date()
-    for ahead in range(HORIZON.days + 2):
-        # Local dates run up to a day before and after the UTC date: three of them cover this UTC day's edges.
-        days = [today + timedelta(days=ahead + near) for near in (-1, 0, 1)]
-        edges = {edge for limit in limits for day in days for edge in limit.edges(day)}
-        for edge in sorted(edge for edge in edges if edge.date() == days[1] and now < edge <= now + HORIZON):
-            if all(limit.holds(edge) for limit in limits) is opening:
-                return edge
-    return None
+def _regions(place: Place, known: RuleSet) -> Iterator[str]:
+    """Every region whose rows may bind, the countries of the place first."""
+    yield from (EVERYWHERE, *place.countries)
+    for region in place.regions:
+        if region.endswith(f"-{UNKNOWN}"):
+            yield from (each for each in known.rows if each.startswith(region[:3]) and each not in place.regions)
+        elif len(region) > 2:
+            yield region
 
 
-def _limits(channel: str, zones: tuple[str, ...], schedule: Schedule) -> tuple[_Limit, ...]:
-    """Every limit that must hold; none at all when the zones are unknown."""
-    if not zones:
-        return ()
-    first = schedule.start_hour or 0
-    after = 24 if schedule.end_hour is None else schedule.end_hour
-    own_week = tuple((first, after) if day in schedule.days else (0, 0) for day in range(1, 8))
-    own_zones = (schedule.timezone,) if schedule.timezone else zones
-    legal = [
-        _Limit(zone(name), (_LEGAL_CANADA if name in canadian_zones() else _LEGAL)[channel], WindowReason.LEGAL_HOURS)
-        for name in zones
-    ]
-    return (*legal, *(_Limit(zone(name), own_week, WindowReason.SCHEDULE) for name in own_zones))
+@lru_cache(maxsize=16_384)
+def _span(row: Row, day: date) -> Span:
+    return row.span(day, row.holidays is not None and is_holiday(row.region, day))
+
+
+def _closing(clocks: Iterable[_Clock], now: datetime) -> datetime | None:
+    """The end of the window that is open now; None when it is beyond the horizon."""
+    ends = min(next(clock.spells(now))[1] for clock in clocks)
+    return ends if ends <= now + HORIZON else None
+
+
+def _opening(clocks: Iterable[_Clock], now: datetime) -> datetime | None:
+    """The first instant at or after `now`, within the horizon, that lies in a spell of every clock."""
+    walks = [(spells, next(spells, None)) for spells in (clock.spells(now) for clock in clocks)]
+    candidate, agreed = now, 0
+    while agreed < len(walks):
+        spells, spell = walks[agreed]
+        while spell is not None and spell[1] <= candidate:
+            spell = next(spells, None)
+        if spell is None or spell[0] > now + HORIZON:
+            return None
+        walks[agreed] = spells, spell
+        if spell[0] > candidate:
+            candidate, agreed = spell[0], 0  # this clock opens later: the others are asked again
+        else:
+            agreed += 1
+    return candidate
+
+
+def _instants(zone: ZoneInfo, name: str, day: date, span: Span) -> Iterator[tuple[datetime, datetime]]:
+    """The instants at which the zone shows a minute of that span on that date; several parts around a clock change."""
+    first, after = span
+    if first >= after:
+        return
+    midnight = datetime.combine(day, time(), UTC)  # the clock's own time, only written as if it were UTC
+    begins, ends = midnight + timedelta(minutes=first), midnight + timedelta(minutes=after)
+    since = midnight - _WIDEST
+    for until, offset in _offsets(zone, name, since, ends + _WIDEST):
+        part = max(since, begins - offset), min(until, ends - offset)
+        if part[0] < part[1]:
+            yield part
+        since = until
+
+
+def _offsets(zone: ZoneInfo, name: str, since: datetime, until: datetime) -> Iterator[tuple[datetime, timedelta]]:
+    """The offsets between two instants, each with the instant at which it ends."""
+    for year in range(since.year, until.year + 1):
+        for at, before in _changes(name, year):
+            if since < at < until:
+                yield at, before
+    yield until, (until - timedelta.resolution).astimezone(zone).utcoffset() or timedelta()
+
+
+@cache
+def _changes(name: str, year: int) -> tuple[tuple[datetime, timedelta], ...]:
+    """Every instant of a UTC year at which the zone's clock jumps, with the offset until then."""
+    place = zone(name)
+
+    def offset(at: datetime) -> timedelta:
+        return at.astimezone(place).utcoffset() or timedelta()
+
+    found = []
+    day, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
+    while day < end:
+        early, late = day, day + _DAY
+        before = offset(early)
+        if before != offset(late):
+            while late - early > timedelta(seconds=1):
+                middle = early + (late - early) // timedelta(seconds=2) * timedelta(seconds=1)
+                early, late = (middle, late) if offset(middle) == before else (early, middle)
+            found.append((late, before))
+        day += _DAY
+    return tuple(found)

@@ -51,6 +51,13 @@ def zone_names() -> frozenset[str]:
     return frozenset(files("tzdata").joinpath("zones").read_text("utf-8").split()) - {"Factory"}
 
 
+@cache
+def country_of_zone(name: str) -> str:
+    """ISO 3166 code of the country that the zone belongs to, also by an old name; `""` for `UTC` and the like."""
+    countries = _countries_of_zones()
+    return countries.get(name) or countries.get(_links().get(name, ""), "")
+
+
 def use_packaged_tzdata() -> str:
     """Make the rest of the process read PyPI's zone rules too; answers their version. The composition root calls it."""
     zoneinfo.reset_tzpath(())
@@ -62,6 +69,23 @@ def state_of(e164: str) -> str:
     """State or province of the number's area code, as `US-CA`; `""` when it has none."""
     area = area_codes().get(area_code(e164) or "")
     return f"{area.country}-{area.region}" if area and area.region else ""
+
+
+@cache
+def _countries_of_zones() -> dict[str, str]:
+    rows = (line.split("\t") for line in _tzdata("zone.tab") if not line.startswith("#"))
+    return {row[2]: row[0] for row in rows}
+
+
+@cache
+def _links() -> dict[str, str]:
+    """Old name → new name, as `US/Eastern` → `America/New_York`."""
+    links = (line.split() for line in _tzdata("tzdata.zi") if line.startswith("L "))
+    return {old: new for _, new, old in links}
+
+
+def _tzdata(name: str) -> list[str]:
+    return files("tzdata").joinpath("zoneinfo", name).read_text("utf-8").splitlines()
 
 
 @cache

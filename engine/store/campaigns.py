@@ -25,6 +25,7 @@ from engine.rules.attempt import AttemptState
 from engine.rules.campaign import Action, CampaignStatus, after, allowed_actions, sources
 from engine.rules.campaign_config import SmsMode, missing_at_start, parse_mode
 from engine.rules.prospect import ProspectState
+from engine.rules.purpose import Purpose
 from engine.store import accounts, audit, counts, locks, outbox
 
 TICKET_S = 2.0
@@ -33,12 +34,12 @@ _POLL_S, _LONGEST_POLL_S = 0.005, 0.08
 DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and the carrier
 _LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's key for this long
 
-_COLUMNS = """id, account_id, is_direct, is_system, is_live, name, channel, status, status_reason, carrier, mode,
-    caller_ids, caller_id_strategy, schedule, calls_per_second, created_at, started_at, ended_at"""
+_COLUMNS = """id, account_id, is_direct, is_system, is_live, name, channel, purpose, status, status_reason, carrier,
+    mode, caller_ids, caller_id_strategy, schedule, calls_per_second, created_at, started_at, ended_at"""
 _INSERT = text(f"""
-    insert into campaigns (id, account_id, is_direct, is_system, is_live, name, channel, status, carrier, mode,
-                           caller_ids, caller_id_strategy, schedule, calls_per_second, created_at)
-    values (:id, :account_id, :is_direct, :is_system, :is_live, :name, :channel, :status, :carrier,
+    insert into campaigns (id, account_id, is_direct, is_system, is_live, name, channel, purpose, status, carrier,
+                           mode, caller_ids, caller_id_strategy, schedule, calls_per_second, created_at)
+    values (:id, :account_id, :is_direct, :is_system, :is_live, :name, :channel, :purpose, :status, :carrier,
             cast(:mode as jsonb), cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb),
             cast(:schedule as jsonb), :calls_per_second, :now)
     on conflict (account_id, channel, is_live, is_system) where is_direct do nothing
@@ -102,6 +103,7 @@ class NewCampaign:
     caller_id_strategy: Mapping[str, object] | None = None
     schedule: Mapping[str, object] | None = None
     calls_per_second: float = 1.0
+    purpose: Purpose = Purpose.MARKETING
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Campaign:
     is_live: bool
     name: str
     channel: str
+    purpose: Purpose
     status: CampaignStatus
     status_reason: str
     carrier: str
@@ -348,6 +351,7 @@ def _insert_params(account_id: int, new: NewCampaign, now: datetime) -> dict[str
         "is_live": new.is_live,
         "name": new.name,
         "channel": new.channel,
+        "purpose": new.purpose,
         "status": CampaignStatus.CREATED,
         "carrier": new.carrier,
         "mode": _json(new.mode),
@@ -365,4 +369,5 @@ def _json(value: object) -> str | None:
 
 def _campaign(row: Row[tuple[object, ...]]) -> Campaign:
     fields = dict(row._mapping)
-    return Campaign(**fields | {"status": CampaignStatus(fields["status"]), "caller_ids": tuple(fields["caller_ids"])})
+    fields["status"], fields["purpose"] = CampaignStatus(fields["status"]), Purpose(fields["purpose"])
+    return Campaign(**fields | {"caller_ids": tuple(fields["caller_ids"])})

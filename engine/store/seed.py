@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock, real_now, starting_at
+from engine.rules.holidays_by_state import is_holiday
+from engine.rules.states import rules
 from engine.rules.zones import zone
 from engine.store import accounts, clock, dids, keys
 from engine.store.dids import NewDid
@@ -16,9 +18,10 @@ DEV_RATE_LIMIT = 600_000
 # The numbers that the public documents 000–004 send and call from, and the one that 002 receives on.
 DEV_NUMBERS = ("+14155559876", "+14155559999", "+17145551000", "+19495551000")
 
-# 11:00 in Los Angeles is 14:00 in New York and 8:00 or 9:00 in Honolulu: legal everywhere, and four hours still to go.
+# 11:00 in Los Angeles is 14:00 in New York and 8:00 or 9:00 in Honolulu: legal in every state. The first to close is
+# Maine, at 14:00 in Los Angeles: an hour or more is still to go.
 _ZONE = "America/Los_Angeles"
-_OPENS, _CLOSES = 11, 15
+_OPENS, _CLOSES = 11, 13
 _CLOSES_AT_SPEED = 12  # sped up, an hour is a minute or less: what begins then must still have most of the day
 _SATURDAY = 5
 
@@ -68,11 +71,17 @@ async def set_legal_hour(engine: AsyncEngine, speed: float = 1.0) -> Clock:
 
 
 def next_legal_hour(moment: datetime, closes: int = _CLOSES) -> datetime:
-    """`moment` itself on a weekday from 11:00 to `closes` in Los Angeles, else the next weekday's 11:00 there."""
+    """`moment` itself on an ordinary day from 11:00 to `closes` in Los Angeles, else the next one's 11:00 there."""
     local = moment.astimezone(zone(_ZONE))
-    if local.weekday() < _SATURDAY and _OPENS <= local.hour < closes:
+    if is_ordinary(local.date()) and _OPENS <= local.hour < closes:
         return moment
     opening = local.replace(hour=_OPENS, minute=0, second=0, microsecond=0)
-    while opening <= local or opening.weekday() >= _SATURDAY:
+    while opening <= local or not is_ordinary(opening.date()):
         opening = (opening + timedelta(days=1)).replace(hour=_OPENS)
     return opening.astimezone(UTC)
+
+
+def is_ordinary(day: date) -> bool:
+    """A weekday that is no holiday in any state where the law closes on holidays."""
+    rows = (row for some in rules().rows.values() for row in some if row.holidays is not None)
+    return day.weekday() < _SATURDAY and not any(is_holiday(row.region, day) for row in rows)

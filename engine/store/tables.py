@@ -112,6 +112,7 @@ campaigns = Table(
     Column("is_live", Boolean, nullable=False),  # made with a live key
     Column("name", Text, nullable=False),
     Column("channel", Text, nullable=False),
+    Column("purpose", Text, nullable=False, server_default="marketing"),
     Column("status", Text, nullable=False),
     Column("status_reason", Text, nullable=False, server_default=""),
     Column("carrier", Text, nullable=False),  # a name of the carrier catalog
@@ -131,6 +132,7 @@ campaigns = Table(
         "status in ('created','dialing','paused','completed','cancelled','failed')", name="campaigns_status_known"
     ),
     CheckConstraint("channel in ('voice','sms')", name="campaigns_channel_known"),
+    CheckConstraint("purpose in ('marketing','informational','emergency')", name="campaigns_purpose_known"),
     Index("campaigns_account", "account_id", "id"),
     Index("campaigns_active", "id", postgresql_where=text("status in ('dialing','cancelled')")),
     Index(

@@ -67,7 +67,7 @@ async def test_a_carrier_at_its_worst_changes_nothing(stack: Stack) -> None:
         "ringTimeout": 15,  # a lost report is asked for after ring or call are over and some grace
         "maxDuration": 10,
     }
-    text_mode = {"message": "Hello.", "max_retries": 1, "retry_delay": "2m"}  # the default, 4h, would end the legal day
+    text_mode = {"message": "Hello.", "max_retries": 1, "retry_delay": "2m"}  # the default, 4h, is four minutes here
     before = len(stack.creates())
     await stack.set_faults(**FAULTS)
     try:

@@ -1,6 +1,7 @@
 """Reference 004, step by step, and the rules of its states."""
 
 import pytest
+from sqlalchemy import text
 
 from api_min.wake import LIST
 from engine.clock import Clock
@@ -80,6 +81,26 @@ async def test_the_sequence_of_the_reference(ready: Client) -> None:
     texts = await ready("POST", "/api/campaigns", SMS)
     both = await ready("GET", "/api/campaigns")
     assert both.json == {"campaigns": [shown | {"status": "cancelled"}, texts.json]}
+
+
+async def test_a_purpose_is_kept_and_an_emergency_needs_leave(serve: Serve) -> None:
+    api = await serve(Clock())
+    client, live = await api.client(), await api.client(is_live=True)
+    async with api.runtime.db.begin() as conn:
+        await conn.execute(
+            text("update accounts set settings = cast(:settings as jsonb) where id = :id"),
+            {"id": live.account_id, "settings": '{"carrier": "simulated-command"}'},
+        )
+    for purpose in ("marketing", "informational", "emergency"):
+        created = await client("POST", "/api/campaigns", {"name": "x", "purpose": purpose})
+        assert (await client("GET", f"/api/campaigns/{created.json['id']}")).json["purpose"] == purpose
+    assert (await client("POST", "/api/campaigns", {"name": "x", "purpose": "fun"})).status == 400
+
+    refused = await live("POST", "/api/campaigns", {"name": "x", "purpose": "emergency"})
+    assert (refused.status, set(refused.error["fields"])) == (400, {"purpose"})
+    async with api.runtime.db.begin() as conn:
+        await conn.execute(text("""update accounts set settings = settings || '{"emergency"\\: true}'"""))
+    assert (await live("POST", "/api/campaigns", {"name": "x", "purpose": "emergency"})).status == 201
 
 
 async def test_every_path_has_its_bare_alias(client: Client) -> None:

@@ -42,7 +42,9 @@ async def test_outside_legal_hours_the_next_opening_is_named(serve: Serve) -> No
     client = await api.client(numbers=[DID])
     refused = await client("POST", "/api/voice", {"from": DID, "to": CALLEE})
     assert (refused.status, refused.error["code"]) == (400, "validation_error")
-    assert refused.error["fields"]["next_open_at"] == "2026-03-11T15:00:00.000Z"  # 8:00 in California
+    assert (
+        refused.error["fields"]["next_open_at"] == "2026-03-11T16:00:00.000Z"
+    )  # 9:00: California has hours of its own
     assert await api.runtime.redis.llen(LIST) == 0
 
 

@@ -7,11 +7,10 @@ import pytest
 
 from engine.clock import real_now
 from engine.errors import CarillonError
-from engine.rules import window
 from engine.rules.phone import is_e164
-from engine.rules.schedule import Schedule
 from engine.rules.telephony import Channel
-from engine.rules.zones import zones_of
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import hours
 from engine.store.seed import next_legal_hour
 from workers.bench import campaigns, contacts, verify
 from workers.bench.contacts import Plan
@@ -26,7 +25,7 @@ def test_phones_differ_and_may_be_called_at_the_legal_hour() -> None:
     assert len(set(phones)) == 5_000
     assert all(map(is_e164, phones))
     for phone in phones[: len(contacts.mainland_codes())]:
-        assert window.verdict(Channel.VOICE, zones_of(phone), Schedule(), now).open, phone
+        assert hours(Channel.VOICE).at(whereabouts(phone), now).open, phone
 
 
 def test_every_round_begins_with_the_same_database(databases: Databases) -> None:

@@ -5,6 +5,7 @@ A real carrier's adapter joins by adding its name and a stage that plays its sid
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,36 @@ async def test_a_text_is_sent_and_reported(
     sent, final = stage.of(message.ref)
     assert (sent.kind, final.kind) == (EventKind.SMS_SENT, kind)
     assert (final.error and final.error.fault, final.error and final.error.retryable) == (fault, retryable)
+
+
+async def test_nothing_leaves_the_carriers_queue_after_its_time(carrier_name: str, tmp_path: Path) -> None:
+    """It is reported as failed for a passing reason: nobody was reached, and another window may do."""
+    slow = {"setup_s": (3600, 3600), "sms_sent_s": (3600, 3600)}
+    async with open_stage(carrier_name, tmp_path / "log", stage_config(latency=slow)) as stage:
+        until = datetime.now(UTC) + timedelta(seconds=1.3)
+        call, text = stage.call("00", not_after=until), replace(stage.message("20"), not_after=until)
+        await stage.carrier.place_call(call, fresh_ticket(0.2))
+        await stage.carrier.send_message(text, fresh_ticket(0.2))
+        ended = await stage.until_ended(call.ref)
+        await stage.until(lambda: bool(stage.of(text.ref)))
+        failed = stage.of(text.ref)
+    assert [(event.kind, event.end) for event in ended] == [(EventKind.CALL_ENDED, EndReason.EXPIRED)]
+    assert [(event.kind, event.error and event.error.text) for event in failed] == [(EventKind.SMS_FAILED, "expired")]
+    assert failed[0].error is not None
+    assert (failed[0].error.fault, failed[0].error.retryable) == (Fault.TRANSIENT, True)
+    assert all(event.occurred_at.timestamp() <= until.timestamp() + 0.5 for event in (*ended, *failed))
+
+
+async def test_what_is_in_time_is_carried_out_and_its_validity_is_on_record(stage: Stage) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=60)
+    call, text = stage.call("03", not_after=until), replace(stage.message("20"), not_after=until)
+    await stage.create(call)
+    await stage.create(text)
+    assert (await stage.until_ended(call.ref))[-1].end is EndReason.BUSY
+    await stage.until(lambda: len(stage.of(text.ref)) == 2)
+    assert stage.of(text.ref)[-1].kind is EventKind.SMS_DELIVERED
+    for line in stage.log("create"):
+        assert until.timestamp() - 4 < line["not_after"] <= until.timestamp() + 0.01
 
 
 async def test_a_look_up_replays_the_history_under_the_same_keys(stage: Stage) -> None:

@@ -54,6 +54,9 @@ BREAKS = [
     (f"update attempts set intent_at = intent_at - interval '12 h' where phone = '{DONE}'", "inside_window"),
     ("""update campaigns set schedule = '{"days"\\: [7]}'""", "inside_window"),
     ("update attempts set phone = '+442079460018'", "inside_window"),
+    ("update attempts set phone = '+18005550100'", "inside_window"),
+    ("update attempts set phone = '+15045550100', intent_at = '2026-02-17 18\\:00Z'", "inside_window"),  # Mardi Gras
+    (f"""update prospects set data = '{{"timezone"\\: "Asia/Tokyo"}}' where phone = '{DONE}'""", "inside_window"),
     ("update attempts set intent_at = intent_at - interval '2 s'", "creates_followed_intents"),
     ("delete from events where seq = 1", "gapless"),
     ("delete from events where seq = 2", "gapless"),
@@ -77,6 +80,20 @@ BREAKS = [
     ("delete from campaigns", "accounts_agree"),
     ("delete from accounts", "accounts_agree"),
 ]
+
+
+async def test_the_window_is_judged_by_what_was_known(evidence: Evidence, sql: Sql) -> None:
+    """By the campaign's purpose, and by a location that the account has verified."""
+    check = _BY_NAME["inside_window"]
+    await sql("update attempts set phone = '+15045550100', intent_at = '2026-02-17 18\\:00Z'")  # Mardi Gras
+    await sql("update campaigns set purpose = 'informational'")
+    assert await check.run(evidence) == []
+    await sql("update campaigns set purpose = 'marketing'")
+    problems = await check.run(evidence)
+    assert "legal_hours US-LA (decided by rules t)" in problems[0]
+    await sql("update attempts set phone = '+12125550100', intent_at = '2026-02-17 03\\:00Z'")  # 22:00 in New York
+    await sql("""update prospects set data = '{"zip"\\: "90210", "location_verified"\\: "yes"}'""")
+    assert await check.run(evidence) == []
 
 
 async def test_a_campaign_that_keeps_every_promise(evidence: Evidence) -> None:

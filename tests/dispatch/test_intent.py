@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -10,7 +10,9 @@ from sqlalchemy import text
 from engine.clock import Clock, starting_at
 from engine.dispatch.hints import Hint, Job, take_batch
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
+from engine.rules.states import rules
 from engine.rules.telephony import Channel
+from engine.rules.zones import zone
 from engine.store import locks
 from tests.dispatch.conftest import World
 
@@ -114,10 +116,109 @@ async def test_outside_its_window_a_prospect_learns_when_it_opens(world: World) 
     assert await world.counts(campaign) == {"total": 1, "queued": 1}
 
 
+async def test_a_state_is_closed_on_its_holiday_and_its_people_learn_when_it_opens(world: World) -> None:
+    campaign = await world.campaign(phones=["+15045550100", "+12125550100"])
+    hints = await world.hints(campaign, await world.did())
+    mardi_gras = starting_at(datetime(2026, 2, 17, 18, 0, tzinfo=UTC), 1.0)
+
+    batch = await commit_intents(world.db, hints, context(mardi_gras))
+
+    assert [intent.hint.phone for intent in batch.granted] == ["+12125550100"]
+    assert await world.execute("select next_attempt_at, reason from prospects where phone = '+15045550100'") == [
+        (datetime(2026, 2, 18, 14, 0, tzinfo=UTC), "outside_window")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "hour", "is_open"),
+    [
+        (None, 10, True),
+        ('{"zip": "10002"}', 10, True),
+        ('{"zip": "96813"}', 10, False),  # Honolulu, where it is 4:30
+        ('{"state": "Hawaii"}', 10, False),
+        ('{"timezone": "Pacific/Honolulu"}', 10, False),
+        ('{"timezone": "Pacific/Honolulu"}', 22, False),  # 16:30 there, but the number is a New Yorker's
+        ('{"timezone": "Pacific/Honolulu", "location_verified": "true"}', 22, True),
+        (None, 18, True),
+        ('{"state": "N/A"}', 18, False),  # which may be Rhode Island, closed by then
+    ],
+)
+async def test_columns_of_an_import_are_judged(world: World, data: str | None, hour: int, is_open: bool) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    await world.execute("update prospects set data = cast(:data as jsonb)", data=data)
+    hints = await world.hints(campaign, await world.did())
+    then = datetime(2026, 3, 11, hour, 30, tzinfo=zone("America/New_York"))
+
+    batch = await commit_intents(world.db, hints, context(starting_at(then, 1.0)))
+
+    assert bool(batch.granted) is is_open
+    assert is_open or reasons(batch) == [Refusal.OUTSIDE_WINDOW]
+
+
+async def test_an_unreadable_time_zone_is_held_and_said(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    await world.execute("""update prospects set data = '{"timezone"\\: "the usual"}'""")
+    batch = await commit_intents(world.db, await world.hints(campaign, await world.did()), context(clock))
+    assert reasons(batch) == [Refusal.NO_TIMEZONE]
+    assert await world.execute("select reason from prospects") == [("no_timezone",)]
+
+
+async def test_nothing_is_allowed_that_could_leave_after_the_window(world: World) -> None:
+    """The ticket lasts two seconds: what is judged one second before the end could leave one second after it."""
+    campaign = await world.campaign(phones=PHONES[:1])
+    hints = await world.hints(campaign, await world.did())
+    closes_at = datetime(2026, 3, 12, 1, 0, tzinfo=UTC)  # 21:00 in New York
+
+    batch = await commit_intents(world.db, hints, context(starting_at(closes_at - timedelta(seconds=1), 1.0)))
+
+    assert reasons(batch) == [Refusal.OUTSIDE_WINDOW]
+    assert await world.execute("select next_attempt_at from prospects") == [(closes_at,)]
+    batch = await commit_intents(world.db, hints, context(starting_at(closes_at, 1.0)))
+    assert await world.execute("select next_attempt_at from prospects") == [(datetime(2026, 3, 12, 12, 0, tzinfo=UTC),)]
+
+
+@pytest.mark.parametrize(("speed", "left"), [(1.0, timedelta(hours=3)), (60.0, timedelta(minutes=3))])
+async def test_an_intent_knows_the_end_of_its_window_in_real_time(world: World, speed: float, left: timedelta) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    evening = starting_at(datetime(2026, 3, 11, 22, 0, tzinfo=UTC), speed)  # 18:00 in New York, three hours to go
+    batch = await commit_intents(world.db, await world.hints(campaign, await world.did()), context(evening))
+    assert abs(batch.granted[0].not_after - datetime.now(UTC) - left) < timedelta(seconds=20)
+
+
+async def test_no_queue_may_hold_it_for_longer_than_four_hours(world: World) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    morning = starting_at(datetime(2026, 3, 11, 14, 0, tzinfo=UTC), 1.0)
+    batch = await commit_intents(world.db, await world.hints(campaign, await world.did()), context(morning))
+    assert abs(batch.granted[0].not_after - datetime.now(UTC) - timedelta(hours=4)) < timedelta(seconds=20)
+
+
+async def test_the_purpose_of_the_campaign_is_judged(world: World) -> None:
+    """Sunday in Louisiana: no marketing, but a message that is no solicitation."""
+    campaign = await world.campaign(phones=["+15045550100"])
+    hints = await world.hints(campaign, await world.did())
+    sunday = context(starting_at(datetime(2026, 3, 15, 18, 0, tzinfo=UTC), 1.0))
+    assert reasons(await commit_intents(world.db, hints, sunday)) == [Refusal.OUTSIDE_WINDOW]
+    await world.execute("update campaigns set purpose = 'informational'")
+    assert len((await commit_intents(world.db, hints, sunday)).granted) == 1
+    assert await world.execute("select reason from prospects") == [(None,)]
+
+
+async def test_an_attempt_records_the_rules_that_allowed_it(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    await commit_intents(world.db, await world.hints(campaign, await world.did()), context(clock))
+    ((version,),) = await world.execute("select rules_version from attempts")
+    assert version == rules().version
+    assert " tz20" in version
+
+
 async def test_a_number_without_a_known_zone_is_held(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=["+18005550100", "+4915112345678"])
     batch = await commit_intents(world.db, await world.hints(campaign, await world.did()), context(clock))
-    assert set(reasons(batch)) == {Refusal.NO_TIMEZONE}
+    assert reasons(batch) == [Refusal.NO_TIMEZONE, Refusal.NO_RULE]
+    assert await world.execute("select reason from prospects order by id") == [
+        ("no_timezone",),
+        ("no_rule_for_country",),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -32,8 +33,10 @@ class Watched(Instant):
     def __init__(self) -> None:
         super().__init__()
         self.begun: list[tuple[str, float]] = []
+        self.not_after: set[datetime | None] = set()
 
     async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
+        self.not_after.add(call.not_after)
         receipt = await super().place_call(call, ticket)
         if receipt.outcome is not Outcome.NOT_SENT:
             self.begun.append((call.ref, boottime()))
@@ -130,6 +133,16 @@ async def test_every_hint_becomes_one_settled_attempt(world: World, redis: Redis
     assert len({ref for ref, _ in carrier.begun}) == len(carrier.begun) == len(PHONES)
     counts = await world.counts(campaign)
     assert (counts["total"], counts["completed"]) == (len(PHONES), len(PHONES))
+
+
+async def test_the_carrier_is_told_until_when_it_may_queue_a_create(world: World, redis: Redis, clock: Clock) -> None:
+    _, jobs = await jobs_of(world)
+    carrier = Watched()
+    async with running(world, redis, clock, carrier) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+    now = datetime.now(UTC)
+    assert all(at is not None and now < at < now + timedelta(hours=4) for at in carrier.not_after)
 
 
 async def test_creates_keep_the_campaigns_rate(world: World, redis: Redis, clock: Clock) -> None:

@@ -15,6 +15,7 @@ from engine.rules.campaign_config import (
     parse_strategy,
 )
 from engine.rules.pacing import DEFAULT_TARGET, Pacing
+from engine.rules.purpose import Purpose
 from engine.rules.retry import Again, RetryRule
 from engine.rules.schedule import Schedule
 
@@ -52,6 +53,32 @@ def test_the_voice_example_of_the_reference() -> None:
     assert config.strategy == Strategy("health_score", True)
     assert config.schedule == Schedule("America/Los_Angeles", 9, 19, frozenset({1, 2, 3, 4, 5}))
     assert config.caller_ids == ("+19495551000", "+17145551000")
+
+
+def test_the_purpose() -> None:
+    assert parse_campaign(VOICE).purpose is Purpose.MARKETING
+    assert parse_campaign({**VOICE, "purpose": "emergency"}).purpose is Purpose.EMERGENCY
+    with pytest.raises(InvalidInput, match="one of marketing, informational, emergency"):
+        parse_campaign({**VOICE, "purpose": "Marketing"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_automated"),
+    [
+        ({"agent": {"kind": "sip", "uri": "sip:desk@example.com"}}, False),
+        ({"agent": {"kind": "number", "e164": "+14155550123"}, "calls_per_second": 5}, False),
+        ({"agent": {"kind": "sip", "uri": "sip:bot@example.com"}, "ai": True}, True),
+        ({"agent": {"kind": "sip", "uri": "sip:bot@example.com"}, "systemPrompt": "You are …"}, True),
+        # Machines hear a recording, and some laws do not ask who listens.
+        ({"agent": {"kind": "sip", "uri": "sip:desk@example.com"}, "voicemailAudioUrl": "https://example.com/a"}, True),
+        ({"agent": {"kind": "ws_media", "url": "wss://example.com"}}, True),
+        ({"agent": {"kind": "native", "id": "7"}}, True),
+        ({}, True),  # the account's agent, whatever that will be
+    ],
+)
+def test_only_people_alone_make_a_live_call(mode: dict[str, object], is_automated: bool) -> None:
+    assert parse_mode("voice", mode).is_automated is is_automated
+    assert parse_mode("sms", {"message": "Hi"}).is_automated
 
 
 def test_the_sms_example_of_the_reference() -> None:

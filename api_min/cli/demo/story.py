@@ -13,9 +13,9 @@ from api_min.cli.demo.prospects import OPTED_OUT, senders
 from api_min.cli.demo.view import View
 from api_min.cli.demo.world import World
 from engine.feed.log import EventLog
-from engine.rules.schedule import ANY_TIME
-from engine.rules.window import verdict
-from engine.rules.zones import zones_of
+from engine.rules.purpose import Purpose
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import hours
 from engine.store import suppressions
 from engine.store.database import connect
 
@@ -72,7 +72,7 @@ async def tell(world: World, api: Api, view: View, file: Path, recording_url: st
 
 async def _voice(api: Api, file: Path, recording_url: str) -> tuple[Campaign, dict[str, Any]]:
     mode = {"ai": True, "voicemailAudioUrl": recording_url, "calls_per_second": CALLS_PER_SECOND, **_RETRY}
-    campaign = await _create(api, "Spring outreach", "voice", mode)
+    campaign = await _create(api, "Appointment reminders", "voice", mode)
     return campaign, await api.upload(f"/api/campaigns/{campaign.id}/prospects/import?region=US", file)
 
 
@@ -90,13 +90,15 @@ async def _sms(world: World, api: Api, voice: Campaign) -> tuple[Campaign, int]:
 def _open_for(world: World, phone: str) -> float:
     """For how many more seconds of engine time this number may be texted."""
     now = world.clock.now()
-    closes_at = verdict("sms", zones_of(phone), ANY_TIME, now).closes_at
+    closes_at = hours("sms", Purpose.INFORMATIONAL).at(whereabouts(phone), now).closes_at
     return (closes_at - now).total_seconds() if closes_at else 0.0
 
 
 async def _create(api: Api, name: str, channel: str, mode: dict[str, object]) -> Campaign:
     strategy = {"selection": "round_robin", "local_presence": True}
-    body = {"name": name, "channel": channel, "mode": mode, "callerIdStrategy": strategy}
+    # Some states have closed their doors to marketing by the evening.
+    purpose = Purpose.INFORMATIONAL
+    body = {"name": name, "channel": channel, "purpose": purpose, "mode": mode, "callerIdStrategy": strategy}
     return Campaign((await api.post("/api/campaigns", body))["id"], name, channel)
 
 

@@ -1,6 +1,7 @@
 """One call from ringing to hang-up: a person, a machine, a fax, and whatever the engine does to it meanwhile."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +48,11 @@ class Call(Line):
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     def start(self) -> None:
-        self._after(self.script.setup_s, self._reach)
+        valid_s = math.inf if self.order.not_after is None else self.order.not_after - time.time()
+        if valid_s > self.script.setup_s:
+            self._after(self.script.setup_s, self._reach)
+        else:
+            self._after(max(0.0, valid_s), self.end, "expired")
 
     def perform(self, verbs: Sequence[Verb], hang_up_after: bool) -> None:
         """Replaces whatever the call does now. No verbs: the line stays open and silent."""

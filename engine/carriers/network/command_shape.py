@@ -47,7 +47,7 @@ _INCOMING = {
     "answered": "call.answered",
     "ended": "call.hangup",
 }
-_SMS_CODES = {"landline": "40001", "transient": "40004", "filtered": "40002", "opted_out": "40300"}
+_SMS_CODES = {"landline": "40001", "transient": "40004", "filtered": "40002", "opted_out": "40300", "expired": "40014"}
 _REFUSALS = {
     "rate_limited": (429, "10011", "Too many requests"),
     "invalid_number": (422, "10002", "Invalid phone number"),
@@ -240,7 +240,8 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         ref = base64.b64decode(body["client_state"], validate=True).decode()
         fields = {"to": body["to"], "from_": body["from"], "webhook_url": body["webhook_url"]}
-        return {"ref": ref, **{name: str(value) for name, value in fields.items()}}
+        until = datetime.fromisoformat(body["valid_until"]).timestamp() if "valid_until" in body else None
+        return {"ref": ref, "not_after": until, **{name: str(value) for name, value in fields.items()}}
     except (KeyError, TypeError, ValueError) as error:
         raise web.HTTPBadRequest(text=f"missing or wrong: {error!r}") from error
 

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ _ENDS = {
     "user_busy": ("busy", ""),
     "no_answer": ("no-answer", ""),
     "originator_cancel": ("canceled", ""),
+    "expired": ("failed", "30036"),
     "not_found": ("failed", "13226"),
     "network_blocked": ("failed", "32603"),
     "unspecified": ("failed", "13224"),
@@ -50,7 +52,7 @@ _VERDICTS = {
     "screening": "screening",
 }
 _INCOMING = {"started": "ringing", "answered": "in-progress", "ended": "completed"}  # kind → CallStatus
-_SMS_CODES = {"landline": "30006", "transient": "30008", "filtered": "30007", "opted_out": "21610"}
+_SMS_CODES = {"landline": "30006", "transient": "30008", "filtered": "30007", "opted_out": "21610", "expired": "30036"}
 _REFUSALS = {
     "rate_limited": (429, "20429", "Too Many Requests"),
     "invalid_number": (400, "21211", "Invalid 'To' Phone Number"),
@@ -271,9 +273,11 @@ def _carry_out(call: Call, is_hangup: bool, form: Mapping[str, str]) -> None:
 def _common(form: Mapping[str, str]) -> dict[str, Any]:
     try:
         fields = {"ref": "Ref", "to": "To", "from_": "From", "webhook_url": "StatusCallback"}
-        return {name: form[key] for name, key in fields.items()}
-    except KeyError as error:
-        raise web.HTTPBadRequest(text=f"missing {error}") from error
+        period = form.get("ValidityPeriod")
+        until = None if period is None else time.time() + int(period)
+        return {"not_after": until, **{name: form[key] for name, key in fields.items()}}
+    except (KeyError, ValueError) as error:
+        raise web.HTTPBadRequest(text=f"missing or wrong: {error!r}") from error
 
 
 async def _form(request: web.Request) -> dict[str, str]:

@@ -142,6 +142,7 @@ class Exchange:
             accepted=bool(carrier_id),
             carrier_id=carrier_id,
             reason=reason,
+            not_after=order.not_after,
             lag_s=round(self._pulse.lag_s(), 3),
             **_content(order),
         )
@@ -180,6 +181,9 @@ class Exchange:
         if outcome == "invalid":
             return None
         loop = asyncio.get_running_loop()
+        if line.order.not_after is not None and (valid_s := line.order.not_after - time.time()) <= sent_s:
+            loop.call_later(max(0.0, valid_s), self._report_text, line, "failed", "expired")
+            return line
         loop.call_later(sent_s, self._report_text, line, "sent", "")
         if outcome == "delivered":
             loop.call_later(sent_s + delivery_s, self._report_text, line, "delivered", "")

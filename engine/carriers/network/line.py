@@ -22,6 +22,7 @@ class Order:
     ring_timeout_s: float = 30
     max_duration_s: float = 14_400
     media_urls: tuple[str, ...] = ()
+    not_after: float | None = None  # real epoch seconds: what still waits here then is not delivered
 
 
 @dataclass(frozen=True, slots=True)
