@@ -219,15 +219,6 @@ def test_what_never_opens_is_looked_at_again_when_the_horizon_has_moved_on() -> 
         assert never.at(place(LA), local("2026-06-10 12:00", LA) + timedelta(days=day)).next_open_at is None
 
 
-def test_summer_and_winter_windows_of_928() -> None:
-    """Arizona keeps standard time, the Navajo Nation inside it does not, and both are 928."""
-    flagstaff = whereabouts("+19285550123")
-    january = [hours("voice").at(flagstaff, local(f"2026-01-07 {hour:02d}:00", PHX)).open for hour in range(24)]
-    july = [hours("voice").at(flagstaff, local(f"2026-07-07 {hour:02d}:00", PHX)).open for hour in range(24)]
-    assert january.index(True) >= 8
-    assert max(hour for hour in range(24) if july[hour]) <= 19  # 20:00 in Phoenix is 21:00 on the Nation
-
-
 # ── the rule once more, said the simple way from the raw file ────────────────────────────────────────────────────────
 
 TEXT = files("engine.rules.data").joinpath("state_rules.csv").read_text("utf-8")

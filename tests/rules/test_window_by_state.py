@@ -136,6 +136,8 @@ def opened(phone: str, text: str, name: str, channel: str = "voice", *, is_autom
         ("+12195550123", ("2026-06-10 10:00", "2026-06-10 19:59"), ("2026-06-10 09:59", "2026-06-10 20:00"), NY),
         # Arizona in summer shares its clock with Los Angeles, and the Navajo Nation with Denver.
         ("+19285550123", ("2026-07-01 08:00", "2026-07-01 19:59"), ("2026-07-01 07:59", "2026-07-01 20:00"), PHX),
+        # In winter Denver and Phoenix agree, but 928 also reaches places on Los Angeles's clock, an hour behind.
+        ("+19285550123", ("2026-01-07 09:00", "2026-01-07 20:59"), ("2026-01-07 08:59", "2026-01-07 21:00"), PHX),
         ("+14805550123", ("2026-07-01 08:00", "2026-07-01 20:59"), ("2026-07-01 07:59", "2026-07-01 21:00"), PHX),
         # Alaska reaches to the Aleutians, an hour behind.
         (
