@@ -29,7 +29,7 @@ def agent(capacity: int) -> dict[str, object]:
 
 
 def asking(clock: Clock, at_carrier: int = 0) -> IntentContext:
-    return IntentContext(Channel.VOICE, clock, 2.0, 7.0, 1, at_carrier)
+    return IntentContext(Channel.VOICE, clock, 2.0, 7.0, 1, calls_at_carrier=at_carrier)
 
 
 async def ask(world: World, clock: Clock, hints: Sequence[Hint], at_carrier: int = 0) -> IntentBatch:
