@@ -144,6 +144,21 @@ async def test_what_the_law_asks_for_is_counted_and_not_held_up(world: World, cl
     assert await world.execute("select sum(parts) from ten_dlc_parts where span = 'day'") == [(16,)]
 
 
+async def test_parts_are_those_of_the_text_as_composed(world: World) -> None:
+    clock = starting_at(datetime(2026, 3, 11, 19, tzinfo=UTC), 1.0)
+    await limit(world, **SOLE)
+    campaign = await world.campaign("sms", phones=PHONES[:2], message="{{word}} ж")
+    for phone, word in zip(PHONES, ("a" * 300, "b"), strict=False):
+        await world.execute(
+            "update prospects set data = jsonb_build_object('word', cast(:word as text)) where phone = :phone",
+            word=word,
+            phone=phone,
+        )
+    batch = await send(world, clock, campaign, await numbers(world, 2), range(2))
+    assert [intent.message and intent.message.segments for intent in batch.granted] == [5, 1]
+    assert await world.execute("select sum(parts) from ten_dlc_parts where span = 'day'") == [(6,)]
+
+
 async def test_without_caps_nothing_is_counted(world: World) -> None:
     clock = starting_at(datetime(2026, 3, 11, 19, tzinfo=UTC), 1.0)
     campaign = await world.campaign("sms", phones=PHONES)

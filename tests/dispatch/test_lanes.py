@@ -1,0 +1,54 @@
+"""Which short windows a create counts against."""
+
+from redis.asyncio import Redis
+
+from engine.clock import Clock, boottime
+from engine.dispatch.hints import Hint
+from engine.dispatch.lanes import LaneBook, lanes_of
+from engine.limits.slots import Lane, SendSlots
+from engine.rules.telephony import Channel
+from engine.settings import Settings
+from engine.store import campaigns
+from tests.dispatch.conftest import World
+
+SETTINGS = Settings(database_url="postgresql://unused", redis_url="redis://unused", sms_per_second=20)
+
+
+async def book_of(world: World, *campaign_ids: int) -> LaneBook:
+    book = LaneBook(Channel.SMS, world.db.execution_options(isolation_level="AUTOCOMMIT"), SETTINGS)
+    await book.refresh(campaign_ids)
+    return book
+
+
+async def texts(world: World, clock: Clock) -> tuple[Hint, Hint, LaneBook]:
+    """A campaign's text, a one-off text of the same account, and the book that knows both."""
+    campaign = await world.campaign("sms", phones=[])
+    async with world.db.begin() as conn:
+        home = await campaigns.direct(conn, world.account_id, "sms", False, "simulated-command", clock.now())
+    written = Hint(world.account_id, campaign, 1, 1, "+12125550142", 5, "+12135550100")
+    single = Hint(world.account_id, home.id, 2, 1, "+12125550143", 5, "+12135550100", is_one_off_text=True)
+    return written, single, await book_of(world, campaign, home.id)
+
+
+async def test_a_one_off_text_is_paced_by_its_number_and_both_by_the_carrier(world: World, clock: Clock) -> None:
+    await world.execute("update accounts set settings = jsonb_set(settings, '{limits}', '{\"messagesPerSecond\": 4}')")
+    written, single, book = await texts(world, clock)
+    assert book.of(single).own == Lane("sms:5", 20)
+    assert book.of(written).own == Lane(f"campaign:{written.campaign_id}", SETTINGS.max_calls_per_second)
+    shared = Lane(f"carrier:{world.account_id}:simulated-command:sms", 4)
+    assert book.of(single).carrier == book.of(written).carrier == shared
+
+
+async def test_a_carrier_that_refuses_a_text_holds_up_one_off_texts_too(
+    world: World, clock: Clock, redis: Redis
+) -> None:
+    written, single, book = await texts(world, clock)
+    slots = SendSlots(redis)
+    await slots.close((book.of(written).carrier,), 30)
+    (grant,) = await slots.acquire([(book.of(single), 1)])
+    assert grant.slots == []
+    assert grant.ask_at[0] > boottime() + 20
+
+
+def test_an_unknown_campaign_has_lanes_for_it_gets_no_intent() -> None:
+    assert lanes_of(7, None, SETTINGS).own.key == "campaign:7"
