@@ -37,6 +37,13 @@ class Held:
     cancelled: list[tuple[Hint, str]] = field(default_factory=list)
     later: list[tuple[Hint, str, datetime]] = field(default_factory=list)
 
+    def add(self, hint: Hint, reason: str, again_at: datetime | None) -> None:
+        """Due again then, or without a time never; without a reason nothing is written."""
+        if again_at is not None:
+            self.later.append((hint, reason, again_at))
+        elif reason:
+            self.cancelled.append((hint, reason))
+
 
 async def write_held(conn: AsyncConnection, held: Held, now: datetime, deltas: dict[int, Delta]) -> None:
     """Writes them, tells of those cancelled, and adds to `deltas` what they change."""

@@ -18,25 +18,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
 from engine.dispatch import callers, ceilings, opening, ten_dlc
-from engine.dispatch.callers import BLOCKED_FOR, Sender
+from engine.dispatch.callers import Sender
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
-from engine.dispatch.compose import SUPPRESSED, Message, Unfit, compose
+from engine.dispatch.compose import Message
 from engine.dispatch.held import Held, leave_queue, write_held
 from engine.dispatch.hints import Hint
+from engine.dispatch.judge import Fact, is_due, judge
 from engine.dispatch.refusal import Refusal
 from engine.rules.attempt import AttemptState
-from engine.rules.campaign import CampaignStatus
 from engine.rules.prospect import ProspectState
 from engine.rules.states import rules
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
-from engine.rules.window import WindowReason
 from engine.store import arrays, counts, locks
 
 _IN_PROGRESS = {Channel.VOICE: ProspectState.DIALING, Channel.SMS: ProspectState.SENDING}
-
-
-_CLOSED = {WindowReason.NO_TIMEZONE: Refusal.NO_TIMEZONE, WindowReason.NO_RULE: Refusal.NO_RULE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Intent:
     deadline: float
     intent_at: datetime  # engine time
     check_at: datetime  # real: when the watch would look at it, were it still without an answer
-    data: dict[str, object] | None  # the prospect's own columns, or a one-off call's parameters
+    data: Mapping[str, object] | None  # the prospect's own columns, or a one-off call's parameters
     not_after: datetime  # real: the end of the window, beyond which it may wait in no queue
     message: Message | None = None  # of a text
 
@@ -142,14 +138,15 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         messages: dict[int, Message] = {}
         facts_by_prospect = {hint.prospect_id: fact for hint, fact in zip(hints, facts, strict=True)}
         for hint, fact in zip(hints, facts, strict=True):
-            campaign = campaigns.get(hint.campaign_id)
-            refusal = _judge(hint, fact, campaign, senders.get(hint.did_id), context, now, held)
-            if refusal is None and campaign is not None and context.channel is Channel.SMS:
-                refusal = _compose(hint, fact, campaign, now, held, messages)
-            if refusal is None:
+            campaign, sender = campaigns.get(hint.campaign_id), senders.get(hint.did_id)
+            verdict = judge(hint, fact, campaign, sender, context.channel, now, context.takes)
+            if verdict.refusal is None:
                 allowed.append(hint)
+                if verdict.message is not None:
+                    messages[hint.prospect_id] = verdict.message
             else:
-                batch.refused.append((hint, refusal))
+                batch.refused.append((hint, verdict.refusal))
+                held.add(hint, verdict.written, verdict.again_at)
         if context.channel is Channel.SMS:
             allowed = await _within_caps(conn, allowed, messages, campaigns, now, batch, held)
         else:
@@ -174,14 +171,7 @@ async def _lock(conn: AsyncConnection, hints: Sequence[Hint]) -> None:
     await locks.lock_shared_and_exclusive(conn, shared, {locks.phone_key(h.account_id, h.phone) for h in hints})
 
 
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    is_due: bool
-    suppressed: bool
-    data: dict[str, object] | None
-
-
-async def _read_facts(conn: AsyncConnection, hints: Sequence[Hint]) -> list[_Fact]:
+async def _read_facts(conn: AsyncConnection, hints: Sequence[Hint]) -> list[Fact]:
     rows = await conn.execute(
         _FACTS,
         {
@@ -193,59 +183,9 @@ async def _read_facts(conn: AsyncConnection, hints: Sequence[Hint]) -> list[_Fac
         },
     )
     return [
-        _Fact(
-            is_due=state == ProspectState.QUEUED
-            and attempt == hint.attempt
-            and phone == hint.phone
-            and attempt_state in (None, AttemptState.RELEASED),
-            suppressed=suppressed,
-            data=data,
-        )
+        Fact(is_due(hint, state, attempt, phone, attempt_state), suppressed, data)
         for hint, (state, attempt, phone, data, attempt_state, suppressed) in zip(hints, rows, strict=True)
     ]
-
-
-def _judge(
-    hint: Hint,
-    fact: _Fact,
-    campaign: CampaignFacts | None,
-    sender: Sender | None,
-    context: IntentContext,
-    now: datetime,
-    held: Held,
-) -> Refusal | None:
-    """The contact rules in their order; unknown is never allowed. What must be written down is added to `held`."""
-    if campaign is None or campaign.status is not CampaignStatus.DIALING:
-        return Refusal.NOT_LIVE
-    if campaign.account_id != hint.account_id or campaign.channel is not context.channel:
-        return Refusal.OUT_OF_DATE
-    if hint.is_one_off_text is not (campaign.is_direct and context.channel is Channel.SMS):
-        return Refusal.OUT_OF_DATE
-    if not fact.is_due:
-        return Refusal.OUT_OF_DATE
-    if campaign.is_system:  # answers that the law asks for: opt-outs and hours do not hold them, nor does the pace
-        return None if _is_ready(sender, hint, campaign) else Refusal.SENDER_NOT_READY
-    if fact.suppressed:
-        held.cancelled.append((hint, SUPPRESSED))
-        return Refusal.SUPPRESSED
-    if closed := opening.closed(campaign, hint.phone, fact.data, now, context.takes):
-        refusal = _CLOSED.get(closed[0], Refusal.OUTSIDE_WINDOW)
-        held.later.append((hint, str(refusal), closed[1]))
-        return refusal
-    if _is_ready(sender, hint, campaign):
-        return None
-    if sender is not None and hint.attempt > 1 and sender.is_blocked:
-        held.later.append((hint, Refusal.SENDER_BLOCKED, now + BLOCKED_FOR))
-        return Refusal.SENDER_BLOCKED
-    return Refusal.SENDER_NOT_READY
-
-
-def _is_ready(sender: Sender | None, hint: Hint, campaign: CampaignFacts) -> bool:
-    """An answer that the law asks for comes from the number that was written to, even while that rests."""
-    if sender is None:
-        return False
-    is_ours = sender.is_ready(hint.account_id, hint.from_number, campaign.channel, is_answer=campaign.is_system)
-    return is_ours and (campaign.channel is Channel.VOICE or campaign.is_direct or sender.sms_free)
 
 
 async def _take_calls(
@@ -271,25 +211,6 @@ async def _take_calls(
             late.add(hint.prospect_id)
             batch.refused.append((hint, Refusal.SENDER_AT_CAP))
     return [hint for hint in allowed if hint.prospect_id not in late]
-
-
-def _compose(
-    hint: Hint, fact: _Fact, campaign: CampaignFacts, now: datetime, held: Held, messages: dict[int, Message]
-) -> Refusal | None:
-    """The last rule: what it says. The text is kept in `messages`, for what is judged is what is sent."""
-    found = compose(campaign, fact.data)
-    if isinstance(found, Message):
-        messages[hint.prospect_id] = found
-        return None
-    return _unfit(hint, found, now, held)
-
-
-def _unfit(hint: Hint, found: Unfit, now: datetime, held: Held) -> Refusal:
-    if found.is_missing:
-        held.later.append((hint, found.reason, now + opening.HELD_FOR))
-        return Refusal.MISSING_VALUE
-    held.cancelled.append((hint, found.reason))
-    return Refusal.CONTENT_REJECTED
 
 
 async def _take_senders(conn: AsyncConnection, allowed: list[Hint], now: datetime, batch: IntentBatch) -> list[Hint]:
