@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 TYPED := engine workers api_min
+BESIDE := -n auto --dist loadgroup --no-loadscope-reorder
 TIDY := $(TYPED) $(wildcard tests deploy)
 
 .DEFAULT_GOAL := help
@@ -35,10 +36,10 @@ dev: $(STAMP) ## everything in one terminal, data kept in .carillon/
 	@$(BIN)/carillon dev
 
 test: $(STAMP) ## the whole test suite
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(BESIDE)
 
 test-fast: $(STAMP) ## the tests that together take under a minute
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest $(BESIDE) -m "not slow"
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check $(TIDY)

@@ -2,12 +2,17 @@
 
 `DATABASE_URL` and `REDIS_URL` are used when they are set. Each test then gets a database of its own beside the named
 one, but Redis is flushed: point them at servers that hold nothing else.
+
+`make test` runs two pytest workers side by side, each with servers of its own; on given servers there is only one, for
+the Redis of one would be flushed under the other. A file's tests stay together. Those that start many processes share
+one worker: they wait more than they work, and two of them at once would crowd each other out.
 """
 
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -28,6 +33,27 @@ LEGAL_HOUR = datetime(2026, 3, 11, 18, 0, tzinfo=UTC)
 os.environ.setdefault("CARILLON_IDLE_IN_TRANSACTION_MS", "20000")
 
 _numbers = itertools.count(1)
+
+_MANY_PROCESSES = frozenset({"acceptance", "bench", "chaos", "clients", "embedded", "failover", "limits", "network"})
+_WORKERS = 2
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: see above."""
+    return 0 if {"DATABASE_URL", "REDIS_URL"} & os.environ.keys() else _WORKERS
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for `--dist loadgroup`. The long group comes first, or the other worker would wait for it at the end."""
+    items.sort(key=lambda item: _folder(item) not in _MANY_PROCESSES)
+    for item in items:
+        group = "processes" if _folder(item) in _MANY_PROCESSES else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 @pytest.fixture(scope="session")
