@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from engine.rules.telephony import (
     AgentKind,
@@ -80,8 +80,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # perhaps carried out: reconciled, never resent blindly
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """Permission to begin one create, in `engine.clock.boottime()` seconds.
 
     After `deadline` no byte may leave. With `not_before` the create goes out at that slot or not at all: after
@@ -93,8 +92,7 @@ class Ticket:
     not_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceCall:
+class PlaceCall(NamedTuple):
     """One outbound call. `ref` was committed before this request and is the idempotency key at the carrier."""
 
     ref: str
@@ -107,8 +105,7 @@ class PlaceCall:
     not_after: datetime | None = None  # real time: the end of the legal window, beyond which no queue may hold it
 
 
-@dataclass(frozen=True, slots=True)
-class SendMessage:
+class SendMessage(NamedTuple):
     ref: str
     to: str
     from_: str
@@ -124,8 +121,7 @@ class CallRef:
     carrier_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The answer to a create. `events` holds what the carrier already knew when it answered (most know nothing)."""
 
     outcome: Outcome

@@ -11,9 +11,10 @@ from engine.coordinator.hold import Hold
 from engine.jobs import Actor, Queue, enqueue
 from engine.runtime import Runtime
 
+# `clock_timestamp()` would be asked for each row, so that the index could not end the search.
 _OVERDUE = text("""
     select campaign_id, prospect_id, attempt from attempts
-     where check_at <= clock_timestamp() order by check_at limit :limit
+     where check_at <= statement_timestamp() order by check_at limit :limit
 """)
 _LIMIT = 5_000
 _PER_MESSAGE = 100

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,13 +24,14 @@ _LOAD = text("""
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
+    """In the order of `_LOAD`."""
+
     id: int
     account_id: int
     number: str
     capabilities: Collection[str]
-    state: DidState
+    state: str  # a DidState
     state_reason: str
     warming_since: datetime | None
     sms_free: bool
@@ -51,12 +52,12 @@ class Sender:
 
     def caps(self, policy: Policy, now: datetime) -> Caps:
         age_days = (now - self.warming_since).total_seconds() / 86_400 if self.warming_since else 0.0
-        return caps(policy, self.state, age_days, band(self.score) is Band.REDUCED)
+        return caps(policy, DidState(self.state), age_days, band(self.score) is Band.REDUCED)
 
 
 async def load(conn: AsyncConnection, did_ids: Iterable[int], now: datetime) -> dict[int, Sender]:
     rows = await conn.execute(_LOAD, {"ids": arrays.numbers(sorted(set(did_ids))), "now": now})
-    return {row.id: Sender(**dict(row._mapping) | {"state": DidState(row.state)}) for row in rows}
+    return {sender.id: sender for sender in map(Sender._make, rows)}
 
 
 async def take_calls(

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.carriers.port import Ack, CallRef, Carrier
 from engine.dispatch import orders
+from engine.dispatch.facts import AttemptKey
 from engine.dispatch.orders import Order
-from engine.dispatch.settle import Key, SettleContext, settle
+from engine.dispatch.settle import SettleContext, settle
 from engine.rules import reports
 from engine.rules.reports import Report
 
@@ -23,7 +24,7 @@ Carriers = Mapping[str, Carrier]
 AT_ONCE = 64  # commands under way together, of one `execute`
 GATHER_S = 0.005  # answers that come this close together share a transaction
 
-_Answered = tuple[Key, Report]
+_Answered = tuple[AttemptKey, Report]
 
 
 async def execute(engine: AsyncEngine, commands: Sequence[Order], carriers: Carriers, context: SettleContext) -> None:
@@ -33,7 +34,7 @@ async def execute(engine: AsyncEngine, commands: Sequence[Order], carriers: Carr
     while under_way:
         await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
         done, under_way = await asyncio.wait(under_way, timeout=GATHER_S)
-        learned: dict[Key, list[Report]] = {}
+        learned: dict[AttemptKey, list[Report]] = {}
         for task in done:
             key, report = task.result()
             learned.setdefault(key, []).append(report)

@@ -12,6 +12,7 @@ which it opens next. A hint that is simply out of date changes nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -21,6 +22,7 @@ from engine.dispatch import callers, ceilings, opening, ten_dlc
 from engine.dispatch.callers import Sender
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.dispatch.compose import Message
+from engine.dispatch.facts import AttemptKey
 from engine.dispatch.held import Held, leave_queue, write_held
 from engine.dispatch.hints import Hint
 from engine.dispatch.judge import Fact, is_due, judge
@@ -35,8 +37,7 @@ from engine.store import arrays, counts, locks
 _IN_PROGRESS = {Channel.VOICE: ProspectState.DIALING, Channel.SMS: ProspectState.SENDING}
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """A committed permission to send one create before `deadline` (boottime seconds)."""
 
     hint: Hint
@@ -48,6 +49,10 @@ class Intent:
     data: Mapping[str, object] | None  # the prospect's own columns, or a one-off call's parameters
     not_after: datetime  # real: the end of the window, beyond which it may wait in no queue
     message: Message | None = None  # of a text
+
+    @property
+    def key(self) -> AttemptKey:
+        return AttemptKey(self.hint.campaign_id, self.hint.prospect_id, self.hint.attempt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ The intent transaction judges with it under its locks; `carillon explain` asks i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -23,8 +22,7 @@ from engine.rules.window import WindowReason
 _CLOSED = {WindowReason.NO_TIMEZONE: Refusal.NO_TIMEZONE, WindowReason.NO_RULE: Refusal.NO_RULE}
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """What the rows say of one prospect."""
 
     is_due: bool

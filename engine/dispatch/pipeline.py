@@ -27,7 +27,7 @@ from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_in
 from engine.dispatch.lanes import LaneBook, Lanes
 from engine.dispatch.tempo import Tempo
 from engine.ids import attempt_ref
-from engine.limits.slots import SendSlots, Slot
+from engine.limits.slots import Grant, SendSlots, Slot
 from engine.rules.campaign_config import VoiceMode
 from engine.rules.decision import DEFAULT_RETRY_AFTER_S
 from engine.rules.telephony import Channel, Fault
@@ -189,10 +189,7 @@ class Pipeline:
 
     async def _begin_creates(self, slotted: Sequence[_Slotted], batch: IntentBatch) -> None:
         by_prospect = {item.job.hint.prospect_id: item for item in slotted}
-        granted = [(intent, by_prospect.pop(intent.hint.prospect_id)) for intent in batch.granted]
-        granted.sort(key=lambda each: each[1].slot.at)
-        for group in near_slots(granted):
-            self._start(self._create_at(group[-1][1].slot.at, group))
+        self._schedule([(intent, by_prospect.pop(intent.hint.prospect_id)) for intent in batch.granted])
         if not by_prospect:
             return
         for _, reason in batch.refused:
@@ -212,11 +209,48 @@ class Pipeline:
         self._creates.add(task)
         task.add_done_callback(self._creates.discard)
 
+    def _schedule(self, granted: list[Granted]) -> None:
+        granted.sort(key=lambda each: each[1].slot.at)
+        for group in near_slots(granted):
+            self._start(self._create_at(group[-1][1].slot.at, group))
+
     async def _create_at(self, at: float, group: Sequence[Granted]) -> None:
         """One timer for slots that lie close together; `at` is the last of them, so that none is early."""
         await asyncio.sleep(max(0.0, at - boottime()))
+        if boottime() > group[0][1].slot.until:
+            group = await self._renewed(group)
         for intent, item in group:
             self._start(self._create(intent, item))
+
+    async def _renewed(self, group: Sequence[Granted]) -> Sequence[Granted]:
+        """The intents took longer than slots were asked ahead: other slots for all of the group, asked for in one go.
+
+        Returns those that got none, to be told so one by one.
+        """
+        metrics.SLOTS_FORFEITED.inc(len(group))
+        by_lanes: dict[Lanes, list[Granted]] = {}
+        for each in group:
+            by_lanes.setdefault(self._lanes.of(each[0].hint), []).append(each)
+        try:
+            grants = await self._prompt_slots([(lanes, len(some)) for lanes, some in by_lanes.items()])
+        except Exception:
+            log.exception("slots.not_renewed")
+            return group
+        rest: list[Granted] = []
+        renewed: list[Granted] = []
+        for some, grant in zip(by_lanes.values(), grants, strict=True):
+            for (intent, item), slot in zip(some, grant.slots, strict=False):
+                into = renewed if slot.until < intent.deadline - LAST_S else rest
+                into.append((intent, item._replace(slot=slot)))
+            rest += some[len(grant.slots) :]
+        self._schedule(renewed)
+        return rest
+
+    async def _prompt_slots(self, wanted: Sequence[tuple[Lanes, int]]) -> list[Grant]:
+        begun = boottime()
+        grants = await self._slots.acquire(wanted, lead_s=self._tempo.prompt_lead_s)
+        self._tempo.asked(boottime() - begun)
+        return grants
 
     async def _create(self, intent: Intent, item: _Slotted) -> None:
         slot: Slot | None = item.slot
@@ -226,7 +260,6 @@ class Pipeline:
             if receipt.error is None or receipt.error.code != fence.SLOT_MISSED:
                 break
             metrics.SLOTS_FORFEITED.inc()
-            self._tempo.missed()
             slot = await self._another_slot(intent)
         if receipt.error is not None and receipt.error.fault is Fault.RATE_LIMITED:
             await self._close_lane(intent, receipt.error.retry_after_s)
@@ -268,8 +301,7 @@ class Pipeline:
         for each in late:
             by_lanes.setdefault(self._lanes.of(each.intent.hint), []).append(each)
         try:
-            wanted = [(lanes, len(some)) for lanes, some in by_lanes.items()]
-            grants = await self._slots.acquire(wanted, lead_s=self._tempo.lead_s)
+            grants = await self._prompt_slots([(lanes, len(some)) for lanes, some in by_lanes.items()])
         except Exception:
             for each in late:
                 each.slot.set_result(None)

@@ -30,13 +30,14 @@ from engine.rules.usage import Use, billed, day_of, meter_of
 from engine.settings import Settings
 from engine.store import arrays, call_hours, counts, lines, outbox, usage
 from engine.store import did_health as health_store
+from engine.store.database import KEYED
 
 log = structlog.get_logger(__name__)
 
 Settled = tuple[Campaign, Decision]
 
-# The tables are large and their statistics old: a hash join would scan a partition for five hundred rows. These hold
-# until the transaction ends.
+# The tables are large and their statistics old: a hash join would scan a partition for five hundred rows. Workers'
+# sessions are made for that; in the api's these hold until the transaction ends.
 _PLAN_BY_KEY = text("select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)")
 # `+ 0`: the planner must not trust the statistics of a column that changes by the second.
 _ATTEMPTS = text("""
@@ -134,7 +135,8 @@ async def write(
     """Writes decisions, in ascending order of their keys; returns those whose row was still as they began with it."""
     if not settled:
         return settled
-    await conn.execute(_PLAN_BY_KEY)
+    if not (conn.sync_connection and conn.sync_connection.get_execution_options().get(KEYED)):
+        await conn.execute(_PLAN_BY_KEY)
     found = await conn.execute(_ATTEMPTS, _attempt_columns([decision for _, decision in settled]))
     if found.rowcount != len(settled):
         kept = {tuple(row) for row in found}

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
+from types import MappingProxyType
 
 import orjson
 import structlog
@@ -36,8 +37,6 @@ from engine.store import arrays, campaigns, locks
 from engine.store.callbacks import decode_event
 
 log = structlog.get_logger(__name__)
-
-Key = tuple[int, int, int]  # campaign, prospect, attempt
 
 # A carrier may speak only of its own attempts, however well it signs.
 _OPEN_CALLBACKS = text("""
@@ -95,9 +94,9 @@ def reports_of(receipt: Receipt, try_no: int) -> list[Report]:
 
 async def settle(
     engine: AsyncEngine,
-    learned: Mapping[Key, Sequence[Report]],
+    told: Mapping[AttemptKey, Sequence[Report]],
     context: SettleContext,
-    known: Mapping[Key, AttemptView] | None = None,
+    known: Mapping[AttemptKey, AttemptView] = MappingProxyType({}),
 ) -> SettleResult:
     """Folds and writes what was learned, then pauses campaigns whose sender the carrier refuses.
 
@@ -105,14 +104,13 @@ async def settle(
     so. Raises what PostgreSQL raises; nothing is then written, and all of it may be settled again.
     """
     result = SettleResult()
-    told = {AttemptKey(*key): found for key, found in learned.items()}
     rest = told
     if known:
-        mine = {key: told[key] for key in told if key in known and not _may_suppress(told[key])}
+        mine = {key: found for key, found in told.items() if key in known and not _may_suppress(found)}
         if mine:
             async with engine.begin() as conn:
                 lost = await _settle_known(conn, mine, known, context, result)
-            rest = {key: told[key] for key in told if key not in mine or key in lost}
+            rest = {key: found for key, found in told.items() if key in lost or key not in mine}
     if rest:
         async with engine.begin() as conn:
             await _settle_locked(conn, rest, context, result)
@@ -209,12 +207,12 @@ async def _settle_locked(
 async def _settle_known(
     conn: AsyncConnection,
     told: Mapping[AttemptKey, Sequence[Report]],
-    known: Mapping[Key, AttemptView],
+    known: Mapping[AttemptKey, AttemptView],
     context: SettleContext,
     result: SettleResult,
 ) -> set[AttemptKey]:
-    """Returns the attempts whose row was not as its intent wrote it."""
-    await _lock(conn, told)
+    """No report of these may suppress. Returns the attempts whose row was not as its intent wrote it."""
+    await locks.lock_shared(conn, {locks.campaign_key(key.campaign_id) for key in told})
     known_campaigns = await _load_campaigns(conn, told, context)
     plans = await _one_off_plans(conn, told, known_campaigns)
     now, now_real_s = context.clock.now(), time.time()
@@ -226,6 +224,8 @@ async def _settle_known(
     kept = await record.write(conn, settled, context.random, context.settings, context.writer)
     for campaign, decision in kept:
         _collect(decision, campaign, result)
+    if len(kept) == len(told):
+        return set()
     return told.keys() - {record.key_of(decision) for _, decision in kept}
 
 

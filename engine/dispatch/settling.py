@@ -23,7 +23,7 @@ from engine.dispatch.commands import Carriers, execute
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Job, by_queue
 from engine.dispatch.intent import Intent
-from engine.dispatch.settle import Key, SettleContext, SettleResult, reports_of, settle, settle_callbacks
+from engine.dispatch.settle import SettleContext, SettleResult, reports_of, settle, settle_callbacks
 from engine.dispatch.watch import watch_attempts
 from engine.jobs import Queue
 from engine.rules.attempt import AttemptState
@@ -103,10 +103,12 @@ class Settling:
 
     async def _settle_answers(self, answers: list[Answer], lane: int) -> None:
         context = self._lane(lane)
-        told: dict[Key, list[Report]] = {
-            _key(answer.intent): reports_of(answer.receipt, answer.intent.try_no) for answer in answers
-        }
-        known: dict[Key, AttemptView] = {_key(answer.intent): view_of(answer.intent) for answer in answers}
+        told: dict[AttemptKey, list[Report]] = {}
+        known: dict[AttemptKey, AttemptView] = {}
+        for intent, receipt, _ in answers:
+            key = intent.key
+            told[key] = reports_of(receipt, intent.try_no)
+            known[key] = view_of(intent)
         _count(answers)
         await self._carry_out(lambda: settle(self._engine, told, context, known))
         for queue, ids in by_queue(answer.job for answer in answers).items():
@@ -200,7 +202,3 @@ def view_of(intent: Intent) -> AttemptView:
         segments=intent.message and intent.message.segments,
         encoding=intent.message and intent.message.encoding,
     )
-
-
-def _key(intent: Intent) -> AttemptKey:
-    return AttemptKey(intent.hint.campaign_id, intent.hint.prospect_id, intent.hint.attempt)

@@ -1,14 +1,18 @@
-"""How far ahead send slots must be and how many intents may share a batch: learned from what came too late.
+"""How far ahead send slots must be, and how many intents may share a batch: learned from how long both took lately.
 
-The slot must lie behind the intent's commit, so its lead follows the slowest of the recent intents. A create that is
-still late means that this process cannot turn over so many at once, on a busy machine for instance: the batch shrinks
-by a third, and grows again step by step while none is late.
+A slot must lie behind the intent's commit. A create that is late all the same asks for another one, and many ask
+together, so the lead need not cover the slowest of all intents: what waits for a far slot is held in flight for
+nothing. When a batch takes too long, on a starved machine for instance, its tickets would run out: it shrinks by a
+third, and grows again step by step.
 """
 
 SHORTEST_LEAD_S = 0.01
 LONGEST_LEAD_S = 0.8  # slots are handed out at most a second ahead
+SHORTEST_PROMPT_LEAD_S = 0.002
+LONGEST_PROMPT_LEAD_S = 0.2
+SLOW_S = 0.15  # an intent transaction: a thirteenth of the ticket
 MARGIN = 1.5
-DECAY = 0.95
+DECAY = 0.8
 SMALLEST_BATCH = 16
 SHRINK = 2 / 3
 GROW = 10
@@ -20,7 +24,7 @@ class Tempo:
         self._size = float(largest_batch)
         self._peak_s = 0.02
         self._last_s = 0.02
-        self._has_missed = False
+        self._asked_s = 0.0
 
     @property
     def lead_s(self) -> float:
@@ -31,20 +35,21 @@ class Tempo:
         return min(LONGEST_LEAD_S, self.lead_s + self._last_s * number / groups)
 
     @property
+    def prompt_lead_s(self) -> float:
+        """Of a slot before which nothing stands but the answer that grants it."""
+        return min(LONGEST_PROMPT_LEAD_S, max(SHORTEST_PROMPT_LEAD_S, self._asked_s))
+
+    @property
     def batch_size(self) -> int:
         return int(self._size)
 
     def committed(self, intent_s: float) -> None:
-        """One batch's intents took so long. Judges the batches before it once: many late creates are one cause."""
+        """One batch's intents took so long."""
         self._peak_s = max(intent_s, self._peak_s * DECAY)
         self._last_s = intent_s
-        if self._has_missed:
-            self._size = max(SMALLEST_BATCH, self._size * SHRINK)
-            self._peak_s = min(self._peak_s * 1.2, LONGEST_LEAD_S / MARGIN)
-        else:
-            self._size = min(self._largest, self._size + GROW)
-        self._has_missed = False
+        self._size = max(SMALLEST_BATCH, self._size * SHRINK) if intent_s > SLOW_S else self._size + GROW
+        self._size = min(self._size, self._largest)
 
-    def missed(self) -> None:
-        """A create came too late for its slot."""
-        self._has_missed = True
+    def asked(self, took_s: float) -> None:
+        """Slots for late creates were granted after so long."""
+        self._asked_s += (took_s - self._asked_s) * (1 - DECAY)

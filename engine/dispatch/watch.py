@@ -17,7 +17,7 @@ from engine.clock import real_now
 from engine.dispatch import facts
 from engine.dispatch.commands import Carriers, execute
 from engine.dispatch.facts import AttemptKey, Campaign
-from engine.dispatch.settle import Key, SettleContext, SettleResult, settle
+from engine.dispatch.settle import SettleContext, SettleResult, settle
 from engine.ids import attempt_ref
 from engine.rules import call_flow, reports, sms_flow
 from engine.rules.decision import UNANSWERED, AttemptView, SmsPlan
@@ -31,7 +31,7 @@ Watched = tuple[AttemptView, Campaign]
 
 
 async def watch_attempts(
-    engine: AsyncEngine, keys: Collection[Key], carriers: Carriers, context: SettleContext
+    engine: AsyncEngine, keys: Collection[AttemptKey], carriers: Carriers, context: SettleContext
 ) -> SettleResult:
     """Settles what is due among `keys`; the result's commands are still to be carried out."""
     due = await _read_due(engine, keys, context)
@@ -48,10 +48,10 @@ async def watch_attempts(
     return await settle(engine, found, context)
 
 
-async def _read_due(engine: AsyncEngine, keys: Collection[Key], context: SettleContext) -> list[Watched]:
+async def _read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
     limits = facts.limits_of(context.settings, context.clock.speed)
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        views = await facts.read_attempts(conn, [AttemptKey(*key) for key in keys])
+        views = await facts.read_attempts(conn, keys)
         ids = {view.campaign_id for view in views}
         campaigns = await facts.load_campaigns(conn, ids, limits, context.document_carriers)
     now = real_now()
@@ -68,7 +68,9 @@ def _is_hopeless(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
     return call_flow.is_hopeless(view, campaign.plan, now)
 
 
-async def _look_up_all(asked: Sequence[Watched], carriers: Carriers, now: datetime) -> Mapping[Key, Sequence[Report]]:
+async def _look_up_all(
+    asked: Sequence[Watched], carriers: Carriers, now: datetime
+) -> Mapping[AttemptKey, Sequence[Report]]:
     permits = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
     async def look_up(view: AttemptView, campaign: Campaign) -> list[Report]:

@@ -5,7 +5,6 @@ number from the relay, and is never changed again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,8 +21,7 @@ class Owner(NamedTuple):
     team: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened.
 
     `tracking_id` is the whole call or message exchange (one per attempt's contact), `unique_id` one leg or message.

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 
 class Channel(StrEnum):
@@ -116,8 +118,7 @@ class EndReason(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class CarrierEvent:
+class CarrierEvent(NamedTuple):
     """One normalised report. `key` is unique per carrier and report: the inbox's dedupe key."""
 
     kind: EventKind
@@ -130,7 +131,7 @@ class CarrierEvent:
     error: CarrierError | None = None
     duration_s: int | None = None  # talk time, on CALL_ENDED
     digit: str = ""
-    raw: Mapping[str, object] = field(default_factory=dict)
+    raw: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

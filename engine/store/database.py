@@ -22,6 +22,7 @@ def sqlalchemy_url(url: str) -> str:
 # For sessions that only look rows up by key: the planner must not be talked into scanning a table by statistics that
 # were taken when a volatile state column looked different (a fixed 11–14 ms per batch when it was).
 _KEYED = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+KEYED = "plans_by_key"  # the execution option of such engines
 
 
 def connect(
@@ -43,6 +44,7 @@ def connect(
         max_overflow=pool_size,
         pool_pre_ping=False,
         connect_args={"options": options, "connect_timeout": 10},
+        execution_options={KEYED: keyed},
     )
 
 

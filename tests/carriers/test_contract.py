@@ -63,7 +63,7 @@ async def test_an_accepted_create_has_the_carriers_id_and_is_logged_before_the_a
 async def test_a_message_and_its_media_arrive_as_they_were_sent(stage: Stage) -> None:
     urls = ("https://example.com/a.jpg?x=1&y=2", "https://example.com/b.png")
     for media_urls in ((), urls):
-        message = replace(stage.message(), media_urls=media_urls)
+        message = stage.message()._replace(media_urls=media_urls)
         assert (await stage.create(message)).outcome is Outcome.ACCEPTED
         line = stage.log("create")[-1]
         assert (line["text"], line["media"]) == ("Grüße & hello", list(media_urls))
@@ -282,7 +282,7 @@ async def test_nothing_leaves_the_carriers_queue_after_its_time(carrier_name: st
     slow = {"setup_s": (3600, 3600), "sms_sent_s": (3600, 3600)}
     async with open_stage(carrier_name, tmp_path / "log", stage_config(latency=slow)) as stage:
         until = datetime.now(UTC) + timedelta(seconds=1.3)
-        call, text = stage.call("00", not_after=until), replace(stage.message("20"), not_after=until)
+        call, text = stage.call("00", not_after=until), stage.message("20")._replace(not_after=until)
         await stage.carrier.place_call(call, fresh_ticket(0.2))
         await stage.carrier.send_message(text, fresh_ticket(0.2))
         ended = await stage.until_ended(call.ref)
@@ -297,7 +297,7 @@ async def test_nothing_leaves_the_carriers_queue_after_its_time(carrier_name: st
 
 async def test_what_is_in_time_is_carried_out_and_its_validity_is_on_record(stage: Stage) -> None:
     until = datetime.now(UTC) + timedelta(seconds=60)
-    call, text = stage.call("03", not_after=until), replace(stage.message("20"), not_after=until)
+    call, text = stage.call("03", not_after=until), stage.message("20")._replace(not_after=until)
     await stage.create(call)
     await stage.create(text)
     assert (await stage.until_ended(call.ref))[-1].end is EndReason.BUSY

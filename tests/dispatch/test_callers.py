@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from engine.clock import Clock, add, starting_at
+from engine.dispatch.facts import AttemptKey
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
 from engine.dispatch.settle import settle
 from engine.rules.did_health import Kind, encode
@@ -117,13 +118,11 @@ async def test_calls_leave_their_outcome_once(world: World, clock: Clock) -> Non
     campaign = await world.campaign(phones=PHONES[:4])
     keys = await reserve(world, campaign, clock)
     blocked = CarrierError(Fault.BLOCKED, "603+", "Network Blocked")
-    told: dict[tuple[int, int, int], list[Report]] = {
-        tuple(keys[0]): [carrier(each) for each in attempts.human(keys[0])],  # type: ignore[misc]
-        tuple(keys[1]): [carrier(event(keys[1], EventKind.CALL_ENDED, end=EndReason.NO_ANSWER, duration_s=0))],  # type: ignore[misc]
-        tuple(keys[2]): [carrier(event(keys[2], EventKind.CALL_ENDED, end=EndReason.BLOCKED, duration_s=0))],  # type: ignore[misc]
-        tuple(keys[3]): [  # type: ignore[misc]
-            carrier(event(keys[3], EventKind.CALL_ENDED, end=EndReason.FAILED, duration_s=0, error=blocked))
-        ],
+    told: dict[AttemptKey, list[Report]] = {
+        keys[0]: [carrier(each) for each in attempts.human(keys[0])],
+        keys[1]: [carrier(event(keys[1], EventKind.CALL_ENDED, end=EndReason.NO_ANSWER, duration_s=0))],
+        keys[2]: [carrier(event(keys[2], EventKind.CALL_ENDED, end=EndReason.BLOCKED, duration_s=0))],
+        keys[3]: [carrier(event(keys[3], EventKind.CALL_ENDED, end=EndReason.FAILED, duration_s=0, error=blocked))],
     }
     for _ in range(2):
         await settle(world.db, told, attempts.context(clock))
@@ -137,10 +136,10 @@ async def test_texts_leave_their_outcome(world: World, clock: Clock) -> None:
     keys = await reserve(world, campaign, clock, is_sms=True)
     spam = CarrierError(Fault.BLOCKED, "40002", "filtered")
     told = {
-        tuple(keys[0]): [carrier(event(keys[0], EventKind.SMS_DELIVERED))],
-        tuple(keys[1]): [carrier(event(keys[1], EventKind.SMS_FAILED, error=spam))],
+        keys[0]: [carrier(event(keys[0], EventKind.SMS_DELIVERED))],
+        keys[1]: [carrier(event(keys[1], EventKind.SMS_FAILED, error=spam))],
     }
-    await settle(world.db, told, attempts.context(clock))  # type: ignore[arg-type]
+    await settle(world.db, told, attempts.context(clock))
     assert await outcomes(world) == [encode(Kind.DELIVERED, 0), encode(Kind.FILTERED, 0)]
     assert await world.execute("select state, attempt from prospects where state = 0") == []  # never sent again
 
@@ -148,6 +147,6 @@ async def test_texts_leave_their_outcome(world: World, clock: Clock) -> None:
 async def test_a_blocked_call_is_never_tried_again(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:1], max_retries=5)
     (key,) = await reserve(world, campaign, clock)
-    told = {tuple(key): [carrier(event(key, EventKind.CALL_ENDED, end=EndReason.BLOCKED, duration_s=0))]}
-    await settle(world.db, told, attempts.context(clock))  # type: ignore[arg-type]
+    told = {key: [carrier(event(key, EventKind.CALL_ENDED, end=EndReason.BLOCKED, duration_s=0))]}
+    await settle(world.db, told, attempts.context(clock))
     assert await world.counts(campaign) == {"total": 1, "completed": 1, "failed": 1}

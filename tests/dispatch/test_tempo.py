@@ -1,15 +1,23 @@
-"""The tempo: leads follow slow intents, batches shrink with misses and grow back."""
+"""The tempo: leads follow slow intents and forget them; batches that take too long shrink, and grow back."""
 
-from engine.dispatch.tempo import LONGEST_LEAD_S, SMALLEST_BATCH, Tempo
+from engine.dispatch.tempo import (
+    LONGEST_LEAD_S,
+    LONGEST_PROMPT_LEAD_S,
+    SHORTEST_LEAD_S,
+    SHORTEST_PROMPT_LEAD_S,
+    SLOW_S,
+    SMALLEST_BATCH,
+    Tempo,
+)
 
 
 def test_the_lead_follows_the_slowest_of_recent_intents() -> None:
     tempo = Tempo(500)
     tempo.committed(0.1)
     assert tempo.lead_s >= 0.1
-    for _ in range(200):
+    for _ in range(30):
         tempo.committed(0.001)
-    assert tempo.lead_s < 0.02
+    assert tempo.lead_s == SHORTEST_LEAD_S
 
 
 def test_the_lead_never_reaches_beyond_the_horizon() -> None:
@@ -18,20 +26,32 @@ def test_the_lead_never_reaches_beyond_the_horizon() -> None:
     assert tempo.lead_s <= LONGEST_LEAD_S
 
 
-def test_many_misses_between_two_batches_shrink_it_once() -> None:
+def test_the_groups_of_a_batch_lead_ever_further() -> None:
+    tempo = Tempo(500)
+    tempo.committed(0.1)
+    leads = [tempo.lead_of_group_s(number, 4) for number in range(4)]
+    assert leads == sorted(set(leads))
+    assert leads[0] == tempo.lead_s
+
+
+def test_a_late_create_waits_no_longer_than_the_answer_that_grants_its_slot() -> None:
+    tempo = Tempo(500)
+    assert tempo.prompt_lead_s == SHORTEST_PROMPT_LEAD_S
+    for _ in range(30):
+        tempo.asked(0.05)
+    assert 0.045 < tempo.prompt_lead_s < 0.055
+    for _ in range(30):
+        tempo.asked(5.0)
+    assert tempo.prompt_lead_s == LONGEST_PROMPT_LEAD_S
+
+
+def test_a_batch_that_takes_too_long_shrinks_to_its_floor_and_grows_back() -> None:
     tempo = Tempo(300)
-    for _ in range(50):
-        tempo.missed()
-    tempo.committed(0.01)
+    tempo.committed(2 * SLOW_S)
     assert tempo.batch_size == 200
-
-
-def test_a_batch_shrinks_to_its_floor_and_grows_back() -> None:
-    tempo = Tempo(300)
     for _ in range(100):
-        tempo.missed()
-        tempo.committed(0.01)
+        tempo.committed(2 * SLOW_S)
     assert tempo.batch_size == SMALLEST_BATCH
     for _ in range(100):
-        tempo.committed(0.01)
+        tempo.committed(SLOW_S / 2)
     assert tempo.batch_size == 300

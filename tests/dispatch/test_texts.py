@@ -12,10 +12,11 @@ from engine.checks.evidence import Evidence
 from engine.checks.usage import usage_equals_attempts
 from engine.clock import Clock
 from engine.dispatch.compose import Message
+from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint, Job, take_batch
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
 from engine.dispatch.pipeline import create_request
-from engine.dispatch.settle import Key, settle
+from engine.dispatch.settle import settle
 from engine.rules import reports
 from engine.rules.telephony import CarrierError, Channel, EventKind, Fault
 from engine.store import campaigns, messages
@@ -75,7 +76,7 @@ async def test_a_one_off_text_goes_while_a_campaigns_text_holds_the_number(world
     assert [intent.hint for intent in batch.granted] == hints
     assert [reason for _, reason in batch.refused] == [Refusal.SENDER_NOT_READY]
     # … and its answer does not free the number for the campaign
-    told = {(h.campaign_id, h.prospect_id, 1): [reports.accepted(1, "SM1")] for h in hints}
+    told = {AttemptKey(h.campaign_id, h.prospect_id, 1): [reports.accepted(1, "SM1")] for h in hints}
     await settle(world.db, told, context(clock))
     assert await world.execute("select sms_free_at::text from dids") == [("infinity",)]
 
@@ -112,7 +113,7 @@ async def test_a_doubtful_one_off_text_is_not_sent_again(world: World, clock: Cl
     """P2: its socket was dropped; until the carrier says that it never had it, no intent is given."""
     campaign, hints = await one_off(world, clock, "Hello")
     await intend(world, hints, clock)
-    key: Key = (campaign, hints[0].prospect_id, 1)
+    key = AttemptKey(campaign, hints[0].prospect_id, 1)
     await settle(world.db, {key: [reports.doubtful(1)]}, context(clock))
     assert (await intend(world, hints, clock)).granted == []
     await settle(world.db, {key: [reports.absent(1)]}, context(clock))
@@ -155,7 +156,7 @@ async def test_media_make_it_one_part_without_an_encoding(world: World, clock: C
     assert isinstance(request, SendMessage)
     assert (request.text, request.media_urls) == ("ж" * 200, urls)
     assert await world.execute("select segments, encoding from attempts") == [(1, None)]
-    key = (campaign, hints[0].prospect_id, 1)
+    key = AttemptKey(campaign, hints[0].prospect_id, 1)
     await settle(world.db, {key: [reports.accepted(1, "MM1")]}, context(clock))
     (told,) = await payloads(world, "sms.sent")
     assert (told["segments"], told["encoding"], told["mediaUrls"]) == (1, None, list(urls))
@@ -234,7 +235,7 @@ async def test_events_tell_parts_encoding_and_the_carriers_code(world: World, cl
     refused = CarrierError(Fault.UNREACHABLE, "40001", "a landline")
     told = {}
     for hint, kind, error in zip(hints, (EventKind.SMS_DELIVERED, EventKind.SMS_FAILED), (None, refused), strict=True):
-        key = (campaign, hint.prospect_id, 1)
+        key = AttemptKey(campaign, hint.prospect_id, 1)
         told[key] = [reports.accepted(1, f"SM{hint.prospect_id}"), heard(key, kind, error=error)]  # type: ignore[arg-type]
     await settle(world.db, told, context(clock))
     for event_type in ("sms.sent", "sms.delivered", "sms.failed"):
@@ -263,7 +264,7 @@ async def usage(world: World) -> dict[str, int]:
 async def test_a_text_is_billed_once_when_the_carrier_has_taken_it(world: World, clock: Clock) -> None:
     campaign, hints = await one_off(world, clock, "a" * 161, "b", "c", "d")
     await intend(world, hints, clock)
-    keys: list[Key] = [(campaign, hint.prospect_id, 1) for hint in hints]
+    keys = [AttemptKey(campaign, hint.prospect_id, 1) for hint in hints]
     refusal = CarrierError(Fault.INVALID_NUMBER, "10002", "no such number")
     first, second, third, fourth = keys
     answers = {
@@ -288,7 +289,7 @@ async def test_a_text_is_billed_once_when_the_carrier_has_taken_it(world: World,
 async def test_a_late_answer_to_a_text_given_up_is_billed(world: World, clock: Clock) -> None:
     campaign, hints = await one_off(world, clock, "Hello")
     await intend(world, hints, clock)
-    key: Key = (campaign, hints[0].prospect_id, 1)
+    key = AttemptKey(campaign, hints[0].prospect_id, 1)
     await settle(world.db, {key: [reports.doubtful(1), reports.GIVE_UP]}, context(clock))
     assert await usage(world) == {}
     await settle(world.db, {key: [reports.accepted(1, "SM9")]}, context(clock))
@@ -302,8 +303,8 @@ async def test_a_call_is_billed_by_its_seconds(world: World, clock: Clock, mode:
     await world.execute('update accounts set agent = \'{"kind"\\: "number", "e164"\\: "+12125550199"}\'')
     hints = await world.hints(campaign, await world.did())
     await commit_intents(world.db, hints, IntentContext(Channel.VOICE, clock, 2.0, 7.0, 1))
-    key = (campaign, hints[0].prospect_id, 1)
-    told = {key: [reports.accepted(1, "CA1"), *map(reports.carrier, machine(key))]}  # type: ignore[arg-type]
+    key = AttemptKey(campaign, hints[0].prospect_id, 1)
+    told = {key: [reports.accepted(1, "CA1"), *map(reports.carrier, machine(key))]}
     await settle(world.db, told, context(clock))
     await settle(world.db, told, context(clock))
     assert await usage(world) == {meter: 12}
@@ -313,7 +314,7 @@ async def test_a_call_is_billed_by_its_seconds(world: World, clock: Clock, mode:
 async def test_the_checker_sees_a_wrong_bill(world: World, clock: Clock) -> None:
     campaign, hints = await one_off(world, clock, "Hello")
     await intend(world, hints, clock)
-    key = (campaign, hints[0].prospect_id, 1)
+    key = AttemptKey(campaign, hints[0].prospect_id, 1)
     await settle(world.db, {key: [reports.accepted(1, "SM1")]}, context(clock))
     await world.execute("update usage_counts set quantity = quantity + 1")
     (problem,) = await usage_equals_attempts(Evidence(world.db, clock))

@@ -59,6 +59,7 @@ def run(servers: Servers, url: str, engine: Engine, plan: Plan) -> Sample:
             "completed_s": completed_s,
             "intents_each": intents / plan.total,
             "intents_per_batch": intents / engine.metric("carillon_intent_seconds_count"),
+            "forfeited_each": engine.metric("carillon_slots_forfeited_total") / plan.total,
             "events_each": one(watching, "select count(*) from events") / plan.total,
         }
     asyncio.run(with_engine(url, lambda db: verify.balance(db, plan.total)))
