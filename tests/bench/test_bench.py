@@ -51,6 +51,9 @@ def test_lifecycle() -> None:
 
     assert found["per_second_per_core"] > 0
     assert found["share_of_worker"] > 0
+    assert list(found["lines"]) == ["of 250", "of 2,500", "of 25,000"]
+    assert found["growth"] > 0
+    assert 0 < found["open_loop_p50_ms"] <= found["open_loop_p99_ms"] < 10_000
 
 
 def test_stream() -> None:

@@ -9,7 +9,7 @@ import psycopg
 from redis import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.clock import real_now
+from engine.clock import Clock, real_now
 from engine.coordinator import wake
 from engine.embedded.servers import Servers
 from engine.jobs import NAMESPACE, Queue
@@ -30,6 +30,8 @@ _POLL_S = 0.02
 
 _DONE: LiteralString = "select sum(completed) + sum(cancelled) from campaign_counts"
 _OUTBOX: LiteralString = "select count(*) from outbox"
+_UNDER_WAY: LiteralString = "select count(*) from attempts where check_at is not null"
+_COMPLETED: LiteralString = "select sum(completed) from campaign_counts"
 _UNFINISHED: LiteralString = "select count(*) from campaigns where status <> 'completed'"
 
 T = TypeVar("T")
@@ -44,9 +46,7 @@ def run(servers: Servers, url: str, engine: Engine, plan: Plan) -> Sample:
     groups = engine.groups()
     with psycopg.connect(url, autocommit=True) as watching, Redis.from_url(servers.redis_queue_url) as queue:
         before, begun = meter.cpu_s(groups), time.monotonic()
-        started = asyncio.run(with_engine(url, _start_all))
-        with Redis.from_url(servers.redis_url) as redis:
-            redis.rpush(wake.LIST, *started)
+        _start(servers, url)
         _await(engine, lambda: one(watching, _DONE) >= plan.total)
         completed_s = time.monotonic() - begun
         _await(engine, lambda: _is_quiet(watching, queue))
@@ -66,9 +66,34 @@ def run(servers: Servers, url: str, engine: Engine, plan: Plan) -> Sample:
     return Sample(plan.total, seconds, used, extra)
 
 
-def set_clock(url: str) -> None:
+def run_some(servers: Servers, url: str, engine: Engine, count: int) -> Sample:
+    """As `run`, until `count` prospects of however many have their outcome; what is left of the campaigns is cancelled.
+
+    Raises WorkLost when something is missing, and Unavailable when a process ends.
+    """
+    groups = engine.groups()
+    with psycopg.connect(url, autocommit=True) as watching, Redis.from_url(servers.redis_queue_url) as queue:
+        before, begun = meter.cpu_s(groups), time.monotonic()
+        _start(servers, url)
+        _await(engine, lambda: one(watching, _COMPLETED) >= count)
+        seconds, used = time.monotonic() - begun, meter.used_since(before, groups)
+        done = one(watching, _COMPLETED)
+        asyncio.run(with_engine(url, lambda db: _move_all(db, Action.CANCEL)))
+        _await(engine, lambda: one(watching, _UNDER_WAY) == 0 and _is_quiet(watching, queue))
+        completed = one(watching, _COMPLETED)
+    asyncio.run(with_engine(url, lambda db: verify.balance(db, completed, is_cut_short=True)))
+    return Sample(done, seconds, used)
+
+
+def _start(servers: Servers, url: str) -> None:
+    started = asyncio.run(with_engine(url, lambda db: _move_all(db, Action.START)))
+    with Redis.from_url(servers.redis_url) as redis:
+        redis.rpush(wake.LIST, *started)
+
+
+def set_clock(url: str) -> Clock:
     """Before the processes start: engine time to an hour at which every number may be called."""
-    asyncio.run(with_engine(url, set_legal_hour))
+    return asyncio.run(with_engine(url, set_legal_hour))
 
 
 async def with_engine(url: str, do: Callable[[AsyncEngine], Awaitable[T]]) -> T:
@@ -79,11 +104,11 @@ async def with_engine(url: str, do: Callable[[AsyncEngine], Awaitable[T]]) -> T:
         await db.dispose()
 
 
-async def _start_all(db: AsyncEngine) -> list[int]:
+async def _move_all(db: AsyncEngine, action: Action) -> list[int]:
     async with db.connect() as conn:
         found = await campaigns.list_campaigns(conn, DEV_ACCOUNT_ID)
     for campaign in found:
-        await campaigns.transition(db, DEV_ACCOUNT_ID, campaign.id, Action.START, real_now())
+        await campaigns.transition(db, DEV_ACCOUNT_ID, campaign.id, action, real_now())
     return [campaign.id for campaign in found]
 
 
