@@ -62,6 +62,16 @@ def unfit(registry: str, copies: Mapping[str, date], today: date) -> str:
     return "stale" if today - as_of > MOST_AGE else ""
 
 
+def check_copy(copies: Mapping[str, date], registry: str, today: date) -> None:
+    """Raises InvalidInput that says how to mend it, unless the registry's copy may be used."""
+    if not (wrong := unfit(registry, copies, today)):
+        return
+    name = name_of(registry)
+    found = "was never loaded" if wrong == "missing" else f"is of {copies[registry]}, older than {MOST_AGE.days} days"
+    fault = f"the copy of the {name} do-not-call registry {found}; load one: carillon dnc load FILE --registry {name}"
+    raise InvalidInput(fault, {"registry": fault})
+
+
 def block_of(number: int) -> int:
     """The block that holds a number, which is its E.164 digits."""
     return number // BLOCK_LINES

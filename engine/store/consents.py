@@ -41,6 +41,30 @@ _REVOKE = text("""
      where account_id = :account_id and phone = any(cast(:phones as text[])) and class > 0 and revoked_at is null
        and (:channel = 'all' or channel in ('all', :channel))
 """)
+# Who has withdrawn consent since it was given has not given it again: an old list must not bring it back.
+_SUPERSEDED = text("""
+    update consents c set revoked_at = :now, revoked_for = :reason
+     where c.id = any(cast(:ids as bigint[])) and c.class > 0
+       and exists (select from consents r where r.account_id = c.account_id and r.phone = c.phone and r.id <> c.id
+                      and r.revoked_at > c.given_at)
+""")
+# Of a file that is imported again nothing is recorded twice. A consent without a time may be older than its withdrawal.
+_IMPORT = text("""
+    insert into consents (account_id, phone, class, channel, source, proof, given_at, recorded_at)
+    select :account_id, i.phone, i.class, 'all', i.source, i.proof, coalesce(i.given_at, :now), :now
+      from import_consents i
+     where not exists (select from consents c where c.account_id = :account_id and c.phone = i.phone
+                          and (c.revoked_at > coalesce(i.given_at, '-infinity')
+                               or (c.class = i.class and c.source = i.source and c.proof = i.proof
+                                   and c.given_at = coalesce(i.given_at, c.given_at))))
+""")
+STAGE = text("""
+    create temporary table import_consents (
+        phone text not null, class smallint not null, given_at timestamptz, source text not null, proof text not null
+    ) on commit preserve rows
+""")
+UNSTAGE = text("drop table import_consents")
+COPY = "copy import_consents (phone, class, given_at, source, proof) from stdin"
 _OF_PHONE = text(f"""
     select {_COLUMNS} from consents where account_id = :account_id and phone = :phone order by id desc
 """)
@@ -79,7 +103,8 @@ class Record:
 
 
 async def add(conn: AsyncConnection, account_id: int, new: Sequence[NewConsent], clock: Clock) -> list[int]:
-    """Records consents and returns their ids. One of class none takes back what was given before on its channel.
+    """Records consents and returns their ids. One of class none takes back what was given before on its channel; one
+    that was given before a revocation is not in force.
 
     The caller's transaction should hold no lock of a later class yet.
     """
@@ -88,7 +113,14 @@ async def add(conn: AsyncConnection, account_id: int, new: Sequence[NewConsent],
     for channel in sorted({each.channel for each in new if each.consent is Consent.NONE}):
         phones = [each.phone for each in new if each.consent is Consent.NONE and each.channel == channel]
         await _revoke(conn, account_id, phones, channel, WITHDRAWN, now)
-    return list((await conn.execute(_ADD, _params(account_id, new, now))).scalars())
+    ids = list((await conn.execute(_ADD, _params(account_id, new, now))).scalars())
+    await conn.execute(_SUPERSEDED, {"ids": arrays.numbers(ids), "now": now, "reason": WITHDRAWN})
+    return ids
+
+
+async def move_staged(conn: AsyncConnection, account_id: int, now: datetime) -> int:
+    """Records what an import has staged in `import_consents`; returns how many."""
+    return (await conn.execute(_IMPORT, {"account_id": account_id, "now": now})).rowcount
 
 
 async def revoke(
