@@ -79,8 +79,6 @@ def _checked(body: ConsentIn, now: datetime) -> list[NewConsent]:
         path = f"consents[{index}]." if body.consents is not None else ""
         if not is_e164(item.phone):
             faults[f"{path}phone"] = f"{shown(item.phone)} is not an E.164 number such as +14155551234"
-        if "\0" in item.proof + item.source:
-            faults[f"{path}proof"] = "contains a NUL character; remove it"
         at = None
         if item.at is not None and (at := given_at(item.at, now)) is None:
             faults[f"{path}at"] = f"{shown(item.at)} is no past time in ISO 8601"

@@ -188,7 +188,7 @@ async def test_the_fourth_contact_waits_until_the_first_is_a_day_old(world: Worl
 
 
 async def test_who_is_at_a_cap_that_frees_at_night_is_due_in_the_morning(world: World, did: int) -> None:
-    """Maine: one automated contact in 8 h, 9 to 17 on weekdays. Called at 15:00, due not at 23:00 but on the next day."""
+    """Maine: one automated contact in 8 h, 9 to 17 on weekdays. Called at 15:00, due not at 23:00 but the next day."""
     afternoon = datetime(2026, 3, 11, 19, 0, tzinfo=UTC)
     await intend(world, await world.campaign(phones=[IN_MAINE]), did, starting_at(afternoon, 1.0))
     second = await world.campaign(phones=[IN_MAINE])
