@@ -50,7 +50,7 @@ def binding(regions: Collection[str], loaded: Collection[str]) -> list[str]:
     """The registries whose lists bind a person who may be in any of these regions; `loaded` have a copy."""
     found = [NATIONAL] if any(region.startswith(NATIONAL) for region in regions) else []
     if "US-?" in regions:
-        return found + sorted({*_with_own_list(), *(code for code in loaded if code != NATIONAL)})
+        return found + sorted({*with_own_list(), *(code for code in loaded if code != NATIONAL)})
     return found + [region for region in regions if region in loaded or _has_own_list(region)]
 
 
@@ -142,5 +142,6 @@ def _has_own_list(region: str) -> bool:
     return any(_OWN_LIST in row.flags for row in rules().rows.get(region, ()))
 
 
-def _with_own_list() -> Iterator[str]:
-    return (region for region in rules().rows if _has_own_list(region))
+def with_own_list() -> list[str]:
+    """The states that are known to keep a list of their own."""
+    return [region for region in rules().rows if _has_own_list(region)]
