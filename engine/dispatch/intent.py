@@ -12,9 +12,11 @@ which it opens next. A hint that is simply out of date changes nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache, reduce
+from operator import or_
 from typing import NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
@@ -80,22 +82,27 @@ class IntentBatch:
 
 
 # `left join lateral` keeps these look-ups nested loops on primary keys whatever the statistics say of volatile columns.
-_FACTS = text(f"""
-    select p.state, p.attempt, p.phone, p.data, a.state as attempt_state, s.phone is not null as suppressed,
-           a.intent_at, {people.COLUMNS}
-      from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[]), cast(:attempts as smallint[]),
-                  cast(:accounts as bigint[]), cast(:phones as text[]), cast(:phone_numbers as bigint[]),
-                  cast(:wants as smallint[]))
-           with ordinality as h(campaign_id, prospect_id, attempt, account_id, phone, number, wants, n)
-      left join lateral (select state, attempt, phone, data from prospects
-                          where campaign_id = h.campaign_id and id = h.prospect_id) p on true
-      left join lateral (select state, intent_at from attempts
-                          where prospect_id = h.prospect_id and attempt = h.attempt) a on true
-      left join lateral (select phone from suppressions where account_id = h.account_id and phone = h.phone
-                          and channel in ('all', :channel)) s on true
-      {people.LOOKUPS}
-     order by h.n
-""")
+@lru_cache
+def _facts(wanted: int) -> TextClause:
+    """The statement that looks up what the hints want, and nothing else."""
+    look = people.lookups(wanted)
+    return text(f"""
+        select p.state, p.attempt, p.phone, p.data, a.state as attempt_state, s.phone is not null as suppressed,
+               a.intent_at, {look.columns}
+          from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[]), cast(:attempts as smallint[]),
+                      cast(:accounts as bigint[]), cast(:phones as text[]), cast(:phone_numbers as bigint[]),
+                      cast(:wants as smallint[]))
+               with ordinality as h(campaign_id, prospect_id, attempt, account_id, phone, number, wants, n)
+          left join lateral (select state, attempt, phone, data from prospects
+                              where campaign_id = h.campaign_id and id = h.prospect_id) p on true
+          left join lateral (select state, intent_at from attempts
+                              where prospect_id = h.prospect_id and attempt = h.attempt) a on true
+          left join lateral (select phone from suppressions where account_id = h.account_id and phone = h.phone
+                              and channel in ('all', :channel)) s on true
+          {look.joins}
+         order by h.n
+    """)
+
 
 _TAKE_SMS_DIDS = text("""
     update dids set sms_free_at = 'infinity' where id = any(cast(:ids as bigint[])) and sms_free_at <= :now returning id
@@ -200,8 +207,9 @@ async def _read_facts(
     channel: Channel,
     now: datetime,
 ) -> list[Fact]:
+    wants = [c.wants if (c := campaigns.get(h.campaign_id)) else 0 for h in hints]
     rows = await conn.execute(
-        _FACTS,
+        _facts(reduce(or_, wants, 0)),
         {
             "campaigns": arrays.numbers(h.campaign_id for h in hints),
             "prospects": arrays.numbers(h.prospect_id for h in hints),
@@ -209,7 +217,7 @@ async def _read_facts(
             "accounts": arrays.numbers(h.account_id for h in hints),
             "phones": arrays.texts([h.phone for h in hints]),
             "phone_numbers": arrays.numbers([people.number_of(h.phone) for h in hints]),
-            "wants": arrays.numbers([c.wants if (c := campaigns.get(h.campaign_id)) else 0 for h in hints]),
+            "wants": arrays.numbers(wants),
             "channel": channel,
             "since": people.since(now),
         },
