@@ -73,6 +73,9 @@ class CampaignIn(_In):
     caller_ids: list[str] | None = Field(None, description="E.164 numbers or area codes; none: any owned number")
     caller_id_strategy: dict[str, Any] | None = Field(None, description="selection, local_presence")
     schedule: ScheduleIn | None = None
+    frequency_cap: dict[str, Any] | None = Field(
+        None, description="`{max, per}`: marketing contacts of one person, over all campaigns; beside the account's"
+    )
 
 
 class CampaignOut(_Out):
@@ -214,6 +217,7 @@ class CallIn(_In):
     temperature: float | None = Field(None, ge=0, le=2)
     max_duration: int | None = Field(None, ge=10, le=14_400, description="seconds")
     metadata: dict[str, Any] | None = None
+    purpose: Literal["marketing", "informational"] | None = Field(None, description="without it, marketing")
 
 
 class CallOut(_Out):

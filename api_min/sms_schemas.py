@@ -23,6 +23,7 @@ class MessageIn(_In):
     to: str = Field(description="E.164")
     message: str = Field(min_length=1, max_length=MESSAGE_MAX)
     media_urls: list[str] | None = Field(None, description="https addresses, at most 10; any makes it an MMS")
+    purpose: Literal["marketing", "informational"] | None = Field(None, description="without it, marketing")
 
 
 class QueuedOut(_Out):

@@ -33,6 +33,11 @@ LANES_CLOSED = Counter("carillon_lanes_closed_total", "Refusals for a carrier's 
 TICKETS_EXPIRED = Counter("carillon_tickets_expired_total", "Intents whose ticket ran out before a byte was sent.")
 UNKNOWN_OPEN = Gauge("carillon_unknown_open", "Attempts whose create is doubtful and not yet reconciled.")
 
+# who may be contacted
+SUPPRESSED = Counter("carillon_suppressed_total", "Numbers that the API put on suppression lists.", ["how"])
+REGISTRY_AGE_DAYS = Gauge("carillon_registry_age_days", "Age of a registry's copy; of use up to 31.", ["registry"])
+REGISTRY_PAUSES = Counter("carillon_registry_pauses_total", "Campaigns paused for want of a fresh copy.", ["reason"])
+
 # queues and coordinator
 QUEUE_DEPTH = Gauge("carillon_queue_depth", "Messages waiting in a queue.", ["queue"])
 QUEUE_AGE_SECONDS = Histogram("carillon_queue_age_seconds", "Enqueued to begun.", ["queue"], buckets=_WAIT_S)

@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "migrate": ("api_min.cli.migrate:app", "Bring the database to the newest schema."),
     "key": ("api_min.cli.keys:app", "Create API keys."),
     "campaign": ("api_min.cli.campaign:app", "Import a CSV file into a campaign."),
+    "suppression": ("api_min.cli.suppression:app", "Import a CSV file onto the suppression list."),
+    "dnc": ("api_min.cli.dnc:app", "Load and list copies of do-not-call registries."),
     "check": ("api_min.cli.check:app", "Check the promises against a live database."),
     "rules": ("api_min.cli.rules:app", "Check a file of rows for the law's contact hours."),
     "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),

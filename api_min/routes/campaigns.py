@@ -14,13 +14,16 @@ from api_min.replies import Page, moment, parse_id, reply
 from api_min.routing import ApiRoute
 from api_min.schemas import CampaignDetailOut, CampaignIn, CampaignOut, CampaignsOut, StatsOut
 from api_min.wake import wake
+from engine.carriers.catalog import is_simulated
 from engine.errors import InvalidInput
 from engine.rules.campaign import Action
 from engine.rules.campaign_config import CampaignConfig, VoiceMode, parse_campaign
+from engine.rules.compliance import parse_compliance
 from engine.rules.pacing import Figure
 from engine.rules.purpose import Purpose
+from engine.rules.registry import NATIONAL, check_copy
 from engine.rules.stats import wire
-from engine.store import accounts, audit, call_hours, campaigns, counts
+from engine.store import accounts, audit, call_hours, campaigns, counts, registries
 from engine.store.campaigns import Campaign, NewCampaign
 
 router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=ApiRoute)
@@ -134,8 +137,24 @@ def _check_purpose(config: CampaignConfig, caller: Caller, settings: Mapping[str
         raise InvalidInput(f"purpose: {fault}", {"purpose": fault})
 
 
+async def _check_registries(campaign_id: str, caller: Caller, held: Held) -> None:
+    """Raises InvalidInput for a marketing campaign that could contact nobody for want of a registry's copy."""
+    now = held.runtime.clock.now()
+    async with held.runtime.reader.connect() as conn:
+        campaign = await campaigns.get(conn, caller.account_id, parse_campaign_id(campaign_id))
+        account = await accounts.get(conn, caller.account_id)
+        settings = account.settings if account else {}
+        compliance = parse_compliance(
+            settings.get("compliance"), is_real=campaign.is_live and not is_simulated(campaign.carrier)
+        )
+        if compliance.requires_registry and campaign.purpose is Purpose.MARKETING:
+            check_copy(await registries.dates(conn), NATIONAL, now.date())
+
+
 async def _act(campaign_id: str, action: Action, caller: Caller, held: Held) -> Response:
     runtime = held.runtime
+    if action in (Action.START, Action.RESUME):
+        await _check_registries(campaign_id, caller, held)
     campaign = await campaigns.transition(
         runtime.db,
         caller.account_id,
@@ -152,7 +171,7 @@ async def _act(campaign_id: str, action: Action, caller: Caller, held: Held) -> 
 
 def _new(config: CampaignConfig, caller: Caller, carrier: str) -> NewCampaign:
     sent = config.to_json()
-    strategy, schedule = sent.get("callerIdStrategy"), sent.get("schedule")
+    strategy, schedule, cap = sent.get("callerIdStrategy"), sent.get("schedule"), sent.get("frequencyCap")
     return NewCampaign(
         name=config.name,
         channel=config.channel,
@@ -163,6 +182,7 @@ def _new(config: CampaignConfig, caller: Caller, carrier: str) -> NewCampaign:
         caller_ids=config.caller_ids,
         caller_id_strategy=strategy if isinstance(strategy, Mapping) else None,
         schedule=schedule if isinstance(schedule, Mapping) else None,
+        frequency_cap=cap if isinstance(cap, Mapping) else None,
         calls_per_second=config.mode.calls_per_second if isinstance(config.mode, VoiceMode) else 1.0,
     )
 
@@ -174,6 +194,7 @@ def _show_configuration(campaign: Campaign) -> dict[str, object]:
         "callerIds": campaign.caller_ids,
         "callerIdStrategy": campaign.caller_id_strategy,
         "schedule": campaign.schedule,
+        "frequencyCap": campaign.frequency_cap,
         "statusReason": campaign.status_reason or None,
         "createdAt": moment(campaign.created_at),
         "startedAt": moment(campaign.started_at),

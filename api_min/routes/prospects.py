@@ -78,6 +78,7 @@ async def import_prospects(
 ) -> Response:
     """A CSV of any size, all of it or nothing: a `phone` column, or the only one; other columns are kept as data.
 
+    The columns `consent`, `consent_at`, `consent_source` and `consent_proof` are recorded as consents.
     `region` (ISO 3166) reads numbers without a country code. With an `Idempotency-Key`, the body is not compared.
     """
     region = region.upper()
@@ -95,6 +96,8 @@ async def import_prospects(
         await audit.record(conn, caller.account_id, caller.actor, "campaign.import", campaign.public_id, now, counted)
     if report.held or report.released:
         counted |= {"held": report.held, "released": report.released, "lacking": _lines(report.lacking)}
+    if report.consents:
+        counted["consents"] = report.consents
     return reply(counted | {"errors": _lines(report.errors)})
 
 

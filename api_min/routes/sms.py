@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Query, Request, Response
 
 from api_min.auth import Caller, needs
-from api_min.contact import check_hours, check_numbers
+from api_min.contact import check_hours, check_numbers, check_person, one_off_kind
 from api_min.deps import Deps, Held
 from api_min.idempotent import HEADER
 from api_min.replies import DEFAULT_PER_PAGE, Page, moment, parse_id, reply
@@ -22,7 +22,7 @@ from engine.rules import content, segments
 from engine.rules.did_pool import USABLE
 from engine.rules.phone import is_e164
 from engine.rules.segments import Segments
-from engine.store import accounts, audit, campaigns, dids, messages
+from engine.store import accounts, audit, campaigns, dids, messages, suppressions
 from engine.store.messages import INBOUND, OUTBOUND, Message, Wanted
 
 router = APIRouter(prefix="/sms", tags=["sms"], route_class=ApiRoute)
@@ -37,8 +37,9 @@ _LONGEST_URL = 2_048
 async def send_message(body: MessageIn, caller: Writer, held: Held, request: Request) -> Response:
     """Accepted when it is queued, which it leaves within milliseconds; `GET /api/sms/{id}` and events tell the rest.
 
-    Refused with 400 outside legal hours at the recipient (`next_open_at`), with 422 `content_rejected` for what it
-    says. To somebody who has opted out it is accepted and not sent: its status becomes `suppressed`.
+    Refused with 400 outside legal hours at the recipient (`next_open_at`); for want of consent, on a do-not-call
+    registry, or over the cap on contacts (`reason`, `next_allowed_at`); with 422 `content_rejected` for what it says.
+    To somebody who has opted out it is accepted and not sent: its status becomes `suppressed`.
     """
     runtime = held.runtime
     now = runtime.clock.now()
@@ -55,11 +56,22 @@ async def send_message(body: MessageIn, caller: Writer, held: Held, request: Req
         policy = content.policy_of(settings.get("content"), is_live=caller.is_live, is_one_off=True)
         scan = content.scan(body.message, policy)
         content.raise_if_blocked(scan, "message")
+        if not await suppressions.is_suppressed(conn, caller.account_id, body.to, "sms"):
+            kind = one_off_kind("sms", body.purpose, caller, carrier, settings)
+            await check_person(conn, caller, kind, body.to, now)
         home = await campaigns.direct(conn, caller.account_id, "sms", caller.is_live, carrier, now)
         key = request.headers.get(HEADER)
         name = f"{caller.key_id} {key}" if key else ""
         message_id = await messages.queue(
-            conn, home, body.from_, body.to, body.message, now, media_urls=media, request_name=name
+            conn,
+            home,
+            body.from_,
+            body.to,
+            body.message,
+            now,
+            media_urls=media,
+            request_name=name,
+            purpose=body.purpose or "",
         )
         public_id = ids.encode("msg", message_id)
         await audit.record(conn, caller.account_id, caller.actor, "sms.send", public_id, now, {"to": body.to})

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 
 from api_min.auth import Caller, needs
-from api_min.contact import check_hours, check_numbers
+from api_min.contact import check_hours, check_numbers, check_person, one_off_kind
 from api_min.deps import Held
 from api_min.idempotent import HEADER
 from api_min.replies import moment, parse_id, reply
@@ -15,7 +15,7 @@ from api_min.schemas import CallIn, CallOut
 from api_min.wake import wake
 from engine import ids
 from engine.errors import InvalidInput, NotFound
-from engine.store import accounts, audit, calls, campaigns
+from engine.store import accounts, audit, calls, campaigns, suppressions
 from engine.store.accounts import Account
 from engine.store.calls import Call
 
@@ -35,7 +35,11 @@ async def create_call(body: CallIn, caller: Writer, held: Held, request: Request
     async with runtime.db.begin() as conn:
         account = await accounts.get(conn, caller.account_id)
         _check_agent(body, account)
-        carrier = carrier_for(caller, account.settings if account else {}, runtime.settings.test_carrier)
+        settings = account.settings if account else {}
+        carrier = carrier_for(caller, settings, runtime.settings.test_carrier)
+        if not await suppressions.is_suppressed(conn, caller.account_id, body.to, "voice"):
+            kind = one_off_kind("voice", body.purpose, caller, carrier, settings)
+            await check_person(conn, caller, kind, body.to, now)
         home = await campaigns.direct(conn, caller.account_id, "voice", caller.is_live, carrier, now)
     parameters = body.model_dump(by_alias=True, exclude_none=True, exclude={"from_", "to"})
     key = request.headers.get(HEADER)

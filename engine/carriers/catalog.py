@@ -18,6 +18,7 @@ class Entry:
     build: Callable[[Mapping[str, str], HttpOptions], Carrier]
     fields: tuple[str, ...]
     secret_fields: frozenset[str] = frozenset()
+    is_simulated: bool = False  # there are no people behind it; as its adapter's `caps` say
 
 
 def _instant(_settings: Mapping[str, str], _http: HttpOptions) -> Carrier:
@@ -28,9 +29,9 @@ _SIMULATED = ("base_url", "account_id", "secret", "signing_secret")
 _SIMULATED_SECRETS = frozenset({"secret", "signing_secret"})
 
 CARRIERS: Mapping[str, Entry] = {
-    "simulated-command": Entry(SimulatedCommand, _SIMULATED, _SIMULATED_SECRETS),
-    "simulated-document": Entry(SimulatedDocument, _SIMULATED, _SIMULATED_SECRETS),
-    "instant": Entry(_instant, ()),
+    "simulated-command": Entry(SimulatedCommand, _SIMULATED, _SIMULATED_SECRETS, is_simulated=True),
+    "simulated-document": Entry(SimulatedDocument, _SIMULATED, _SIMULATED_SECRETS, is_simulated=True),
+    "instant": Entry(_instant, (), is_simulated=True),
 }
 
 
@@ -42,3 +43,9 @@ def build(name: str, settings: Mapping[str, str], http: HttpOptions) -> Carrier:
     if missing := [field for field in entry.fields if not settings.get(field)]:
         raise Misconfigured(f"carrier {name} needs the settings {', '.join(missing)}")
     return entry.build(settings, http)
+
+
+def is_simulated(name: str) -> bool:
+    """Whether nobody is called or written to by it. A carrier that is not known here is a real one."""
+    entry = CARRIERS.get(name)
+    return entry is not None and entry.is_simulated

@@ -22,7 +22,7 @@ _BATCH = 10_000
 _AFTER_OPT_OUT = text(f"""
     select a.campaign_id, a.prospect_id, a.attempt, a.intent_at::text, s.created_at::text
       from attempts a join suppressions s on s.account_id = a.account_id and s.phone = a.phone
-      join campaigns c on c.id = a.campaign_id and not c.is_system
+      join campaigns c on c.id = a.campaign_id and not c.is_system and s.channel in ('all', c.channel)
      where a.intent_at > s.created_at and a.state <> {AttemptState.RELEASED:d}
      order by a.prospect_id limit 1000
 """)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from engine.checks import attempts, callers, calls, contacts, events, limits, prospects, tenants, usage
+from engine.checks import attempts, callers, calls, contacts, events, limits, people, prospects, tenants, usage
 from engine.checks.evidence import Evidence
 
 
@@ -39,6 +39,9 @@ CHECKS = (
     Check("P4", calls.carrier_rate, needs_log=True),
     Check("P5", contacts.suppressed_left_alone),
     Check("P5", contacts.inside_window),
+    Check("P5", people.attempts_capped),
+    Check("P5", people.consent_given),
+    Check("P5", people.registries_asked),
     Check("P5", contacts.creates_followed_intents, needs_log=True),
     Check("P6", events.gapless),
     Check("P6", events.outbox_drains),

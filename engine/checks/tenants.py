@@ -13,6 +13,7 @@ _ORPHANS: dict[str, str] = {
     "reputations of another account than their DID": (
         "did_reputation r left join dids d on d.id = r.did_id where d.account_id is distinct from r.account_id"
     ),
+    "consents without account": "consents s where not exists (select from accounts a where a.id = s.account_id)",
     "suppressions without account": (
         "suppressions s where not exists (select from accounts a where a.id = s.account_id)"
     ),

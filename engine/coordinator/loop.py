@@ -15,6 +15,7 @@ from engine.coordinator.health import Census, Health, Rests
 from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
 from engine.coordinator.operations import Audit, Operations
+from engine.coordinator.registries import Registries
 from engine.coordinator.rescue import Rescue
 from engine.coordinator.shard import Shard
 from engine.coordinator.stats import Stats
@@ -27,7 +28,7 @@ from engine.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-POOL_SIZE = 18  # one connection per duty
+POOL_SIZE = 19  # one connection per duty
 _STALE_S = 15.0
 
 
@@ -55,6 +56,7 @@ class Coordinator:
             Health(runtime),
             Rests(runtime),
             Census(runtime),
+            Registries(runtime, self.shard),
             Operations(runtime),
             Audit(runtime),
         ]

@@ -1,14 +1,19 @@
 """Upkeep of the tables: counters of past minutes folded, log partitions made ahead and dropped, old keys purged."""
 
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 
 from engine.clock import real_now
 from engine.coordinator.shard import Shard
+from engine.rules import suppression
 from engine.rules.usage import day_of
 from engine.runtime import Runtime
-from engine.store import call_hours, counts, idempotency, operations, partitions, usage
+from engine.store import call_hours, counts, idempotency, operations, partitions, people, suppressions, usage
 
 _OPEN_MINUTES = 2  # a lane may still be writing to the present and the past one
+_CONTACTS_AT_ONCE = 50_000
+_SUPPRESSIONS_AT_ONCE = 2_000
 _OPEN_DAYS = 10  # usage of a day may still change while its last texts wait for their reports
 
 
@@ -56,3 +61,28 @@ class Purge:
             await usage.fold(conn, day_of(self._clock.now() - timedelta(days=_OPEN_DAYS)))
         async with self._db.begin() as conn:
             await operations.purge(conn)
+        await self._forget_contacts()
+        await self._forget_suppressions()
+
+    async def _forget_contacts(self) -> None:
+        """Those that count for no cap any more."""
+        forgotten = _CONTACTS_AT_ONCE
+        while forgotten == _CONTACTS_AT_ONCE:
+            async with self._db.begin() as conn:
+                forgotten = await people.forget_contacts(conn, self._clock.now(), _CONTACTS_AT_ONCE)
+
+    async def _forget_suppressions(self) -> int:
+        """Numbers whose legal term is over; returns how many."""
+        now = self._clock.now()
+        before = suppression.term_end(now, -suppression.least_years())
+        after, forgotten = (-1, ""), 0
+        while True:
+            async with self._db.begin() as conn:
+                some = await suppressions.old(conn, before, _SUPPRESSIONS_AT_ONCE, after)
+                over = [each for each in some if suppression.may_forget(each.phone, each.created_at, now)]
+                for account_id, group in groupby(over, attrgetter("account_id")):
+                    phones = [each.phone for each in group]
+                    forgotten += await suppressions.forget(conn, account_id, phones, before, now)
+            if len(some) < _SUPPRESSIONS_AT_ONCE:
+                return forgotten
+            after = some[-1].account_id, some[-1].phone

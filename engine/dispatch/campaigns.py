@@ -1,8 +1,8 @@
 """What the workers need to know of a campaign, read with each batch and parsed once per change."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import orjson
@@ -10,10 +10,13 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.carriers.catalog import is_simulated
 from engine.errors import InvalidInput
 from engine.rules.account_limits import SLOWEST, UNLIMITED, AccountLimits, parse_limits
+from engine.rules.attempt_caps import Cap, parse_cap
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
+from engine.rules.compliance import STRICTEST, USUAL, Compliance, parse_compliance
 from engine.rules.content import DEFAULT_POLICY, Policy, policy_of
 from engine.rules.did_policy import DEFAULT_POLICY as DEFAULT_DID_POLICY
 from engine.rules.did_policy import Policy as DidPolicy
@@ -21,12 +24,14 @@ from engine.rules.did_policy import policy_of as did_policy_of
 from engine.rules.purpose import Purpose
 from engine.rules.schedule import Schedule, parse_schedule
 from engine.rules.telephony import Channel
+from engine.rules.whom import Kind
 from engine.rules.window import Hours, hours
+from engine.store import people
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CampaignFacts:
     id: int
     account_id: int
@@ -45,6 +50,24 @@ class CampaignFacts:
     is_live: bool = False  # made with a live key
     did_policy: DidPolicy = DEFAULT_DID_POLICY  # how much its account's numbers may call
     limits: AccountLimits = UNLIMITED  # of its account at the carrier
+    compliance: Compliance = USUAL  # what its account must keep to
+    cap: Cap | None = None  # its own on contacts of one person
+
+    @cached_property
+    def kind(self) -> Kind:
+        return Kind(self.channel, self.purpose, self.mode.is_automated, self.is_direct, self.compliance, self.cap)
+
+    def kind_for(self, data: Mapping[str, object] | None) -> Kind:
+        """Of one of its contacts: a one-off one may say what it is for."""
+        purpose = data.get("purpose") if self.is_direct and data else None
+        if purpose is None or purpose == self.purpose:
+            return self.kind
+        return replace(self.kind, purpose=Purpose(str(purpose)))
+
+    @cached_property
+    def wants(self) -> int:
+        """Which facts of its people are looked up (`store.people`); none of answers that the law asks for."""
+        return 0 if self.is_system else people.flags(self.kind, self.is_live)
 
     @property
     def is_paced_by_agents(self) -> bool:
@@ -56,7 +79,8 @@ _SELECT = text("""
     select c.id, c.account_id, c.is_direct, c.is_system, c.channel, c.purpose, c.status, c.carrier, c.calls_per_second,
            c.mode::text, c.schedule::text, a.agent::text, c.is_live, (a.settings -> 'content')::text as content,
            (a.settings -> 'didPolicy')::text as did_policy,
-           (a.settings -> 'limits')::text as limits
+           (a.settings -> 'limits')::text as limits, (a.settings -> 'compliance')::text as compliance,
+           c.frequency_cap::text
       from campaigns c join accounts a on a.id = c.account_id
      where c.id = any(cast(:ids as bigint[]))
 """)
@@ -92,7 +116,25 @@ def _facts(row: Any, did_policy: str) -> CampaignFacts:
         is_live=row.is_live,
         did_policy=did_policy_of(did_policy, row.did_policy or ""),
         limits=_limits(row.limits),
+        compliance=compliance_of(row.compliance, is_real=row.is_live and not is_simulated(row.carrier)),
+        cap=_cap(row.frequency_cap),
     )
+
+
+@lru_cache(maxsize=4096)
+def compliance_of(setting: str | None, *, is_real: bool) -> Compliance:
+    """What the account's setting says, as JSON; the strictest when it cannot be read. `is_real`: a live key's traffic
+    at a real carrier."""
+    try:
+        return parse_compliance(orjson.loads(setting) if setting else None, is_real=is_real)
+    except InvalidInput as error:
+        log.error("account.compliance_unreadable", error=error.message)
+        return STRICTEST
+
+
+@lru_cache(maxsize=4096)
+def _cap(cap: str | None) -> Cap | None:
+    return parse_cap(orjson.loads(cap), "campaign") if cap else None
 
 
 @lru_cache(maxsize=4096)

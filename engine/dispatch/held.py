@@ -14,7 +14,11 @@ from engine.ids import encode
 from engine.rules.events import Event
 from engine.rules.prospect import ProspectState
 from engine.rules.stats import Delta
+from engine.rules.whom import Bar
 from engine.store import outbox
+
+# Why a campaign leaves a person alone for good.
+_DO_NOT_CONTACT = frozenset({SUPPRESSED, *Bar})
 
 _CANCEL = text(f"""
     update prospects p set state = {ProspectState.CANCELLED:d}, reason = h.reason, next_attempt_at = 'infinity'
@@ -93,7 +97,7 @@ def _retries(hints: Iterable[Hint]) -> list[int]:
 def _event(hint: Hint, reason: str, now: datetime) -> Event:
     """A campaign's prospect may not be contacted; a message, one-off or refused for its words, has failed."""
     campaign_id, prospect_id = encode("camp", hint.campaign_id), encode("pros", hint.prospect_id)
-    if reason == SUPPRESSED and not hint.is_one_off_text:
+    if reason in _DO_NOT_CONTACT and not hint.is_one_off_text:
         facts = {"campaignId": campaign_id, "prospectId": prospect_id, "phone": hint.phone, "reason": reason}
         return Event("campaign.prospect.dnc", now, facts, unique_id=prospect_id)
     public_id = encode("msg", hint.prospect_id)

@@ -12,9 +12,11 @@ which it opens next. A hint that is simply out of date changes nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache, reduce
+from operator import or_
 from typing import NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
@@ -25,14 +27,15 @@ from engine.dispatch.compose import Message
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.held import Held, leave_queue, write_held
 from engine.dispatch.hints import Hint
-from engine.dispatch.judge import Fact, is_due, judge
+from engine.dispatch.judge import NO_COPIES, Fact, is_counted, is_due, judge
 from engine.dispatch.refusal import Refusal
 from engine.rules.attempt import AttemptState
 from engine.rules.prospect import ProspectState
 from engine.rules.states import rules
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
-from engine.store import arrays, counts, locks
+from engine.store import arrays, counts, locks, people, registries
+from engine.store.people import Contact
 
 _IN_PROGRESS = {Channel.VOICE: ProspectState.DIALING, Channel.SMS: ProspectState.SENDING}
 
@@ -79,18 +82,27 @@ class IntentBatch:
 
 
 # `left join lateral` keeps these look-ups nested loops on primary keys whatever the statistics say of volatile columns.
-_FACTS = text("""
-    select p.state, p.attempt, p.phone, p.data, a.state as attempt_state, s.phone is not null as suppressed
-      from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[]), cast(:attempts as smallint[]),
-                  cast(:accounts as bigint[]), cast(:phones as text[]))
-           with ordinality as h(campaign_id, prospect_id, attempt, account_id, phone, n)
-      left join lateral (select state, attempt, phone, data from prospects
-                          where campaign_id = h.campaign_id and id = h.prospect_id) p on true
-      left join lateral (select state from attempts
-                          where prospect_id = h.prospect_id and attempt = h.attempt) a on true
-      left join lateral (select phone from suppressions where account_id = h.account_id and phone = h.phone) s on true
-     order by h.n
-""")
+@lru_cache
+def _facts(wanted: int) -> TextClause:
+    """The statement that looks up what the hints want, and nothing else."""
+    look = people.lookups(wanted)
+    return text(f"""
+        select p.state, p.attempt, p.phone, p.data, a.state as attempt_state, s.phone is not null as suppressed,
+               a.intent_at, {look.columns}
+          from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[]), cast(:attempts as smallint[]),
+                      cast(:accounts as bigint[]), cast(:phones as text[]), cast(:phone_numbers as bigint[]),
+                      cast(:wants as smallint[]))
+               with ordinality as h(campaign_id, prospect_id, attempt, account_id, phone, number, wants, n)
+          left join lateral (select state, attempt, phone, data from prospects
+                              where campaign_id = h.campaign_id and id = h.prospect_id) p on true
+          left join lateral (select state, intent_at from attempts
+                              where prospect_id = h.prospect_id and attempt = h.attempt) a on true
+          left join lateral (select phone from suppressions where account_id = h.account_id and phone = h.phone
+                              and channel in ('all', :channel)) s on true
+          {look.joins}
+         order by h.n
+    """)
+
 
 _TAKE_SMS_DIDS = text("""
     update dids set sms_free_at = 'infinity' where id = any(cast(:ids as bigint[])) and sms_free_at <= :now returning id
@@ -119,6 +131,11 @@ _INSERT = text(f"""
         update prospects p set state = :state, reason = null from granted g
          where p.campaign_id = g.campaign_id and p.id = g.prospect_id and p.state = {ProspectState.QUEUED:d}
         returning p.id
+    ), counted as (
+        insert into person_contacts (account_id, number, at, is_live)
+        select account_id, number, :now, is_live
+          from unnest(cast(:counted_accounts as bigint[]), cast(:counted_numbers as bigint[]),
+                      cast(:counted_live as boolean[])) as c(account_id, number, is_live)
     )
     select g.prospect_id, g.try, (select count(*) from moved) as moved from granted g
 """)
@@ -137,14 +154,15 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         now = context.clock.now()
         campaigns = await load_campaigns(conn, {hint.campaign_id for hint in hints}, context.did_policy)
         senders = await callers.load(conn, (hint.did_id for hint in hints), now)
-        facts = await _read_facts(conn, hints)
+        facts = await _read_facts(conn, hints, campaigns, context.channel, now)
+        copies = await registries.dates(conn) if any(map(_asks_registries, campaigns.values())) else NO_COPIES
         held = Held()
         allowed: list[Hint] = []
         messages: dict[int, Message] = {}
         facts_by_prospect = {hint.prospect_id: fact for hint, fact in zip(hints, facts, strict=True)}
         for hint, fact in zip(hints, facts, strict=True):
             campaign, sender = campaigns.get(hint.campaign_id), senders.get(hint.did_id)
-            verdict = judge(hint, fact, campaign, sender, context.channel, now, context.takes)
+            verdict = judge(hint, fact, campaign, sender, context.channel, now, context.takes, copies)
             if verdict.refusal is None:
                 allowed.append(hint)
                 if verdict.message is not None:
@@ -158,7 +176,9 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             allowed = await _within_ceilings(conn, allowed, campaigns, now, context, batch, held)
             allowed = await _take_calls(conn, allowed, campaigns, senders, now, batch, context)
         deltas: dict[int, Delta] = {}
-        tries = await _reserve(conn, allowed, campaigns, messages, now, check_at, context)
+        counted = [h for h in allowed if is_counted(h, facts_by_prospect[h.prospect_id], campaigns[h.campaign_id], now)]
+        await _uncount(conn, counted, facts_by_prospect)
+        tries = await _reserve(conn, allowed, counted, campaigns, messages, now, check_at, context)
         leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
         for hint in allowed:
             id_ = hint.prospect_id
@@ -176,21 +196,51 @@ async def _lock(conn: AsyncConnection, hints: Sequence[Hint]) -> None:
     await locks.lock_shared_and_exclusive(conn, shared, {locks.phone_key(h.account_id, h.phone) for h in hints})
 
 
-async def _read_facts(conn: AsyncConnection, hints: Sequence[Hint]) -> list[Fact]:
+def _asks_registries(campaign: CampaignFacts) -> bool:
+    return campaign.compliance.requires_registry and (campaign.kind.is_marketing or campaign.is_direct)
+
+
+async def _read_facts(
+    conn: AsyncConnection,
+    hints: Sequence[Hint],
+    campaigns: Mapping[int, CampaignFacts],
+    channel: Channel,
+    now: datetime,
+) -> list[Fact]:
+    wants = [c.wants if (c := campaigns.get(h.campaign_id)) else 0 for h in hints]
     rows = await conn.execute(
-        _FACTS,
+        _facts(reduce(or_, wants, 0)),
         {
             "campaigns": arrays.numbers(h.campaign_id for h in hints),
             "prospects": arrays.numbers(h.prospect_id for h in hints),
             "attempts": arrays.numbers(h.attempt for h in hints),
             "accounts": arrays.numbers(h.account_id for h in hints),
             "phones": arrays.texts([h.phone for h in hints]),
+            "phone_numbers": arrays.numbers([people.number_of(h.phone) for h in hints]),
+            "wants": arrays.numbers(wants),
+            "channel": channel,
+            "since": people.since(now),
         },
     )
     return [
-        Fact(is_due(hint, state, attempt, phone, attempt_state), suppressed, data)
-        for hint, (state, attempt, phone, data, attempt_state, suppressed) in zip(hints, rows, strict=True)
+        Fact(
+            is_due(hint, state, attempt, phone, attempt_state),
+            suppressed,
+            data,
+            people.person(*known),
+            intent_at if attempt_state == AttemptState.RELEASED else None,
+        )
+        for hint, (state, attempt, phone, data, attempt_state, suppressed, intent_at, *known) in zip(
+            hints, rows, strict=True
+        )
     ]
+
+
+async def _uncount(conn: AsyncConnection, counted: Sequence[Hint], facts: Mapping[int, Fact]) -> None:
+    """Of an attempt that is made again: its intent that came to nothing was no contact."""
+    made_again = [(hint, at) for hint in counted if (at := facts[hint.prospect_id].released_at)]
+    if made_again:
+        await people.uncount(conn, [Contact(hint.account_id, hint.phone, at) for hint, at in made_again])
 
 
 async def _take_calls(
@@ -271,6 +321,7 @@ async def _within_caps(
 async def _reserve(
     conn: AsyncConnection,
     allowed: Sequence[Hint],
+    counted: Sequence[Hint],
     campaigns: dict[int, CampaignFacts],
     messages: Mapping[int, Message],
     now: datetime,
@@ -294,6 +345,9 @@ async def _reserve(
             "carriers": arrays.texts([campaigns[h.campaign_id].carrier for h in allowed]),
             "segments": arrays.numbers(message and message.segments for message in said),
             "encodings": arrays.texts([message and message.encoding for message in said]),
+            "counted_accounts": arrays.numbers([h.account_id for h in counted]),
+            "counted_numbers": arrays.numbers([people.number_of(h.phone) for h in counted]),
+            "counted_live": [campaigns[h.campaign_id].is_live for h in counted],
             "need_agents": [campaigns[h.campaign_id].is_paced_by_agents for h in allowed],
             "state": _IN_PROGRESS[context.channel],
             "now": now,

@@ -28,6 +28,11 @@ def closed(
     return None
 
 
+def first(campaign: CampaignFacts, phone: str, data: Data, at: datetime) -> datetime:
+    """The first opening at or after `at`, as far as it is known then."""
+    return campaign.hours.at(whereabouts(phone, data), at).next_open_at or at
+
+
 def not_after(campaign: CampaignFacts, phone: str, data: Data, now: datetime, clock: Clock) -> datetime:
     """When what was allowed at `now` (engine time) must have left every queue, in real time."""
     closes_at = campaign.hours.at(whereabouts(phone, data), now).closes_at

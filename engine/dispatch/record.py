@@ -79,7 +79,8 @@ _SUPPRESS = text("""
     insert into suppressions (account_id, phone, reason, source, created_at)
     select account_id, phone, 'opted_out', 'carrier', :now
       from unnest(cast(:accounts as bigint[]), cast(:phones as text[])) as u(account_id, phone)
-    on conflict (account_id, phone) do nothing
+    on conflict (account_id, phone) do update set channel = 'all', created_at = excluded.created_at
+     where suppressions.channel <> 'all'
 """)
 
 

@@ -19,3 +19,8 @@ class Refusal(StrEnum):
     SENDER_BLOCKED = "sender_blocked"  # the number that last contacted this person rests after a block
     TOO_MANY_CALLS = "too_many_calls"  # up at one time, or no agent is free
     CARRIER_CAP = "carrier_cap"  # of 10DLC, for the minute or the day
+    REGISTRY = "registry"  # on a do-not-call registry, without written consent
+    NO_CONSENT = "no_consent"
+    ATTEMPT_CAP = "attempt_cap"  # contacted as often as the account, the campaign or a state allows
+    REGISTRY_MISSING = "registry_missing"  # no copy is loaded of a registry that must be asked
+    REGISTRY_STALE = "registry_stale"  # or it is older than 31 days

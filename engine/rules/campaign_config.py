@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from engine.errors import InvalidInput
 from engine.rules.area_codes import area_codes
+from engine.rules.attempt_caps import Cap, read_cap
 from engine.rules.caller_id import DEFAULT_STRATEGY, SELECTIONS, Strategy
 from engine.rules.duration import parse_duration
 from engine.rules.fields import ABSENT, Fields, Problems, shown
@@ -31,7 +32,7 @@ MOST_CALLER_IDS = 1_000
 MOST_CONCURRENT_CALLS = 100_000
 SHORTEST_RING_S = 15  # TSR safe harbour: 15 seconds or four rings (COMPLIANCE F5)
 
-_BODY = frozenset({"name", "channel", "purpose", "mode", "callerIds", "callerIdStrategy", "schedule"})
+_BODY = frozenset({"name", "channel", "purpose", "mode", "callerIds", "callerIdStrategy", "schedule", "frequencyCap"})
 _RETRY = frozenset({"max_retries", "retry_delay", "retry"})
 _AGAIN = frozenset({"max", "delay"})
 _SMS_OUTCOMES = frozenset({"failed"})  # a text is delivered or fails
@@ -124,6 +125,7 @@ class CampaignConfig:
     caller_ids: tuple[str, ...] = ()
     strategy: Strategy = DEFAULT_STRATEGY
     schedule: Schedule = ANY_TIME
+    frequency_cap: Cap | None = None  # marketing contacts of one person, of the whole account
     sent: Json = field(default_factory=dict, compare=False, repr=False)
 
     def to_json(self) -> Json:
@@ -147,8 +149,11 @@ def parse_campaign(body: object, most_calls_per_second: float = MOST_CALLS_PER_S
         caller_ids=_read_caller_ids(fields),
         strategy=_read_strategy(_value(fields, "callerIdStrategy"), problems),
         schedule=read_schedule(_value(fields, "schedule"), problems),
+        frequency_cap=read_cap(fields, problems, "campaign"),
         sent=cast(Json, body) if isinstance(body, Mapping) else {},
     )
+    if config.frequency_cap is not None and config.purpose is not Purpose.MARKETING:
+        fields.fault("frequencyCap", f"counts marketing contacts only; leave it out of {config.purpose} campaigns")
     problems.raise_if_any("campaign")
     return config
 

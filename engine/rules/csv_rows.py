@@ -62,6 +62,11 @@ class RowReader:
         self._names: list[str] | None = None  # one per column, once the first row was read
         self._phone = 0
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the further columns; empty until the header was read."""
+        return tuple(name for index, name in enumerate(self._names or ()) if index != self._phone)
+
     def feed(self, chunk: bytes) -> Batch:
         self._feeder.queue.extend(self._lines.split(chunk))
         return self._read(final=False)

@@ -24,6 +24,7 @@ from engine.rules.zones import zone_names
 EVERYWHERE = "*"
 DAY_MINUTES = 24 * 60
 MOST_FAULTS = 20  # named in one answer
+MOST_PERIOD_H = 168  # of attempts: contacts are kept for so long
 
 T = TypeVar("T")
 Span = tuple[int, int]  # first open and first closed minute of a day; equal when the day is closed
@@ -265,6 +266,8 @@ def _faults(row: Row) -> Iterator[str]:
         yield "until is not after from"
     if (row.max_attempts is None) != (row.period_h is None):
         yield "max_attempts and period_h go together"
+    if row.period_h is not None and row.period_h > MOST_PERIOD_H:
+        yield f"period_h {row.period_h} is longer than contacts are counted; give at most {MOST_PERIOD_H}"
 
 
 def _is_known(region: str) -> bool:

@@ -113,12 +113,7 @@ class Hours:
         return is_lifted or row.binds(self._channel, self._is_automated, self._purpose)
 
     def _rows(self, place: Place) -> tuple[Row, ...]:
-        """The rows that bind; none in an emergency, whose calls the law exempts from its hours."""
-        if self._purpose is Purpose.EMERGENCY:
-            return ()
-        known = rules()
-        some = (row for region in _regions(place, known) for row in known.rows.get(region, ()))
-        return tuple(row for row in some if row.binds(self._channel, self._is_automated, self._purpose))
+        return binding_rows(place, self._channel, self._purpose, self._is_automated)
 
 
 @lru_cache(maxsize=4096)
@@ -135,10 +130,22 @@ def hours(
     return Hours(channel, purpose, is_automated, schedule)
 
 
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def binding_rows(place: Place, channel: str, purpose: Purpose, is_automated: bool) -> tuple[Row, ...]:
+    """The law's rows that bind such a contact at this place, those of no present date among them; none in an emergency,
+    whose calls the law exempts from its hours."""
+    if purpose is Purpose.EMERGENCY:
+        return ()
+    known = rules()
+    some = (row for region in _regions(place, known) for row in known.rows.get(region, ()))
+    return tuple(row for row in some if row.binds(channel, is_automated, purpose))
+
+
 def use_rows(text: str) -> int:
     """Adds an operator's rows for this process, before anything is judged, as `engine.rules.states.use_rows` does."""
     added = states.use_rows(text)
     hours.cache_clear()
+    binding_rows.cache_clear()
     return added
 
 

@@ -35,13 +35,14 @@ DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and t
 _LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's key for this long
 
 _COLUMNS = """id, account_id, is_direct, is_system, is_live, name, channel, purpose, status, status_reason, carrier,
-    mode, caller_ids, caller_id_strategy, schedule, calls_per_second, created_at, started_at, ended_at"""
+    mode, caller_ids, caller_id_strategy, schedule, frequency_cap, calls_per_second, created_at, started_at,
+    ended_at"""
 _INSERT = text(f"""
     insert into campaigns (id, account_id, is_direct, is_system, is_live, name, channel, purpose, status, carrier,
-                           mode, caller_ids, caller_id_strategy, schedule, calls_per_second, created_at)
+                           mode, caller_ids, caller_id_strategy, schedule, frequency_cap, calls_per_second, created_at)
     values (:id, :account_id, :is_direct, :is_system, :is_live, :name, :channel, :purpose, :status, :carrier,
             cast(:mode as jsonb), cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb),
-            cast(:schedule as jsonb), :calls_per_second, :now)
+            cast(:schedule as jsonb), cast(:frequency_cap as jsonb), :calls_per_second, :now)
     on conflict (account_id, channel, is_live, is_system) where is_direct do nothing
     returning {_COLUMNS}
 """)
@@ -104,6 +105,7 @@ class NewCampaign:
     schedule: Mapping[str, object] | None = None
     calls_per_second: float = 1.0
     purpose: Purpose = Purpose.MARKETING
+    frequency_cap: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Campaign:
     caller_ids: tuple[str, ...]
     caller_id_strategy: Mapping[str, object] | None
     schedule: Mapping[str, object] | None
+    frequency_cap: Mapping[str, object] | None
     calls_per_second: float
     created_at: datetime
     started_at: datetime | None
@@ -358,6 +361,7 @@ def _insert_params(account_id: int, new: NewCampaign, now: datetime) -> dict[str
         "caller_ids": _json(list(new.caller_ids)),
         "caller_id_strategy": _json(new.caller_id_strategy),
         "schedule": _json(new.schedule),
+        "frequency_cap": _json(new.frequency_cap),
         "calls_per_second": new.calls_per_second,
         "now": now,
     }

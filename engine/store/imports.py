@@ -15,12 +15,12 @@ from psycopg import AsyncConnection as Psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.rules import template
+from engine.rules import consent_columns, template
 from engine.rules.campaign_config import SmsMode, parse_mode
 from engine.rules.csv_rows import BadRow, Batch, Row, RowReader
 from engine.rules.prospect import ProspectState
 from engine.rules.template import Template
-from engine.store import campaigns, prospects
+from engine.store import campaigns, consents, prospects
 from engine.store.campaigns import Campaign
 
 HELD_FOR = timedelta(days=1)  # engine time; the intent then looks again, and holds again
@@ -69,6 +69,7 @@ class ImportReport:
     invalid: int = 0
     errors: list[BadRow] = field(default_factory=list)  # the first `MOST_ERRORS` invalid lines
     lacking: list[BadRow] = field(default_factory=list)  # and so many lines that lack data
+    consents: int = 0  # recorded from the file's columns
 
 
 async def run_import(
@@ -88,12 +89,14 @@ async def run_import(
         await conn.commit()
         try:
             await conn.execute(_STAGE)
+            await conn.execute(consents.STAGE)
             await conn.commit()
-            report, staged = await _stage(conn, chunks, RowReader(region), _text_of(campaign))
+            report, staged = await _stage(conn, chunks, RowReader(region), _text_of(campaign), now)
             if staged:
                 await _move(conn, campaign, now, report)
             report.duplicates = staged - report.added - report.released
             await conn.execute(_UNSTAGE)
+            await conn.execute(consents.UNSTAGE)
             await conn.commit()
         except BaseException:
             await conn.invalidate()  # in the middle of a COPY, or with a staging table, it goes to nobody else
@@ -108,7 +111,7 @@ def _text_of(campaign: Campaign) -> Template:
 
 
 async def _stage(
-    conn: AsyncConnection, chunks: AsyncIterator[bytes], reader: RowReader, said: Template
+    conn: AsyncConnection, chunks: AsyncIterator[bytes], reader: RowReader, said: Template, now: datetime
 ) -> tuple[ImportReport, int]:
     """Parses and stages the file; the report so far, and how many rows are staged."""
     driver = (await conn.get_raw_connection()).driver_connection
@@ -116,11 +119,14 @@ async def _stage(
     report, staged = ImportReport(), 0
     async for piece in _pieces(chunks):
         # A thread, so that the api goes on serving while a million rows are parsed.
-        batch, block, lacking = await asyncio.to_thread(_parse, reader, piece, said)
+        batch, block, lacking, allowed = await asyncio.to_thread(_parse, reader, piece, said, now)
         _note(report, batch, lacking)
         staged += len(batch.rows)
         async with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
             await copy.write(block)
+        if allowed:
+            async with driver.cursor() as cursor, cursor.copy(consents.COPY) as copy:
+                await copy.write(allowed)
         await driver.commit()
     return report, staged
 
@@ -139,11 +145,14 @@ async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
     yield None
 
 
-def _parse(reader: RowReader, piece: bytes | None, said: Template) -> tuple[Batch, str, list[BadRow]]:
-    """The rows, their lines for COPY, and the lines of those who lack data that `said` needs."""
+def _parse(
+    reader: RowReader, piece: bytes | None, said: Template, now: datetime
+) -> tuple[Batch, str, list[BadRow], str]:
+    """The rows, their lines for COPY, the lines of those who lack data that `said` needs, and the consents as lines."""
     batch = reader.close() if piece is None else reader.feed(piece)
+    allowed = _take_consents(batch, now) if consent_columns.has_consent(reader.columns) else ""
     if not said.needs:
-        return batch, "".join([_copy_line(row, "\\N") for row in batch.rows]), []
+        return batch, "".join([_copy_line(row, "\\N") for row in batch.rows]), [], allowed
     lines: list[str] = []
     lacking: list[BadRow] = []
     for row in batch.rows:
@@ -153,7 +162,30 @@ def _parse(reader: RowReader, piece: bytes | None, said: Template) -> tuple[Batc
         if missing:
             lacking.append(BadRow(number, reason, phone))
         lines.append(_copy_line(row, reason))
-    return batch, "".join(lines), lacking
+    return batch, "".join(lines), lacking, allowed
+
+
+def _take_consents(batch: Batch, now: datetime) -> str:
+    """Lines of COPY for what the rows say of consent. A row whose consent cannot be read adds nobody."""
+    lines: list[str] = []
+    readable: list[Row] = []
+    for row in batch.rows:
+        number, phone, data = row
+        found = consent_columns.read(data or {}, now)
+        if isinstance(found, str):
+            batch.bad.append(BadRow(number, found, phone))
+            continue
+        readable.append(row)
+        if found is not None:
+            at = found.at.isoformat() if found.at else "\\N"
+            lines.append(f"{phone}\t{found.consent:d}\t{at}\t{_escaped(found.source)}\t{_escaped(found.proof)}\n")
+    batch.rows[:] = readable
+    return "".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """As COPY's text format wants it."""
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _copy_line(row: Row, reason: str) -> str:
@@ -186,4 +218,5 @@ async def _move(conn: AsyncConnection, campaign: Campaign, now: datetime, report
             report.released = (await conn.execute(_RELEASE, params)).rowcount
         else:
             report.added = (await conn.execute(_MOVE, params)).rowcount
+        report.consents = await consents.move_staged(conn, campaign.account_id, now)
         await prospects.count_added(conn, campaign.id, report.added)

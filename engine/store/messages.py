@@ -19,17 +19,19 @@ from engine.rules import segments, template
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign_config import SmsMode, parse_mode
 from engine.rules.prospect import Outcome, ProspectState
+from engine.rules.whom import Bar
 from engine.store import one_off
 from engine.store.campaigns import Campaign
 
 INBOUND, OUTBOUND = "inbound", "outbound"
 AT = "at"  # in a one-off message's data: the engine time at which it was asked for
 
-# Reasons for which a message was cancelled: the person was on the list, or came onto it while the message waited.
-_TOLD_AS_STATUS = {
+# Reasons for which a message was cancelled: the person was on a list, or came onto it while the message waited.
+_TOLD_AS_STATUS: Mapping[str, str] = {
     "suppressed": "suppressed",
     "opted_out": "suppressed",
     "content_rejected": "content_rejected",
+    **dict.fromkeys(Bar, "failed"),
 }
 _ATTEMPT = """left join lateral (
         select from_number, state, segments, encoding, reason, error_code, carrier_id, intent_at, ended_at from attempts
@@ -108,14 +110,18 @@ async def queue(
     *,
     media_urls: Sequence[str] = (),
     request_name: str = "",
+    purpose: str = "",
 ) -> int:
-    """Queues one message in a hidden direct campaign, due at once; returns its id. `request_name`: see `one_off.add`.
+    """Queues one message in a hidden direct campaign, due at once; returns its id. `request_name`: see `one_off.add`;
+    `purpose`: a `rules.purpose.Purpose`, without one marketing.
 
     Wake the coordinators after the commit: until then there is nothing to see.
     """
     data: dict[str, object] = {"from": from_number, "message": message, AT: iso(now)}
     if media_urls:
         data["mediaUrls"] = list(media_urls)
+    if purpose:
+        data["purpose"] = purpose
     return await one_off.add(conn, home, to, data, now, request_name)
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from engine.rules.pacing import HOUR_SUMS
 from engine.rules.stats import COUNTERS
-from engine.store import schema, tables_events, tables_numbers  # noqa: F401 — the latter two for their `metadata`
+from engine.store import schema, tables_events, tables_numbers, tables_whom  # noqa: F401 — the latter for `metadata`
 from engine.store.schema import at
 
 metadata = schema.metadata
@@ -120,6 +120,7 @@ campaigns = Table(
     Column("caller_ids", JSONB, nullable=False),
     Column("caller_id_strategy", JSONB),
     Column("schedule", JSONB),
+    Column("frequency_cap", JSONB),  # rules.attempt_caps
     Column("calls_per_second", Float, nullable=False),
     at("created_at", nullable=False),
     at("started_at"),
@@ -249,6 +250,8 @@ suppressions = Table(
     Column("reason", Text, nullable=False),
     Column("source", Text, nullable=False),
     at("created_at", nullable=False),
+    Column("channel", Text, nullable=False, server_default="all"),
+    CheckConstraint("channel in ('all','voice','sms')", name="suppressions_channel_known"),
 )
 
 campaign_counts = Table(

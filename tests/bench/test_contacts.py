@@ -39,6 +39,19 @@ def test_every_round_begins_with_the_same_database(databases: Databases) -> None
             connection.commit()
 
 
+def test_long_lists_name_others_than_are_called(databases: Databases) -> None:
+    plan = Plan((400,), dids=1, suppressions=2_000, registry=5_000)
+    with databases.fresh("lists", lambda url: contacts.fill(url, plan)) as url, psycopg.connect(url) as connection:
+        assert one(connection, "select count(*) from suppressions") == 2_000
+        assert one(connection, "select count(*) from prospects join suppressions using (account_id, phone)") == 0
+        assert one(connection, "select sum(numbers) from registry_copies where is_current") == 5_000
+        listed = (
+            "select count(*) from prospects join registry_blocks on block = substr(phone, 2)::bigint / 10000"
+            " where get_bit(bits, (substr(phone, 2)::bigint % 10000)::int) = 1"
+        )
+        assert one(connection, listed) == 0
+
+
 async def test_lost_work_fails_the_benchmark(databases: Databases) -> None:
     plan = Plan((10,), dids=1)
     with databases.fresh() as url:

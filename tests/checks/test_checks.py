@@ -13,6 +13,7 @@ from tests.checks.conftest import DONE, LATER, WAITING, Sql, put_events
 _BY_NAME = {check.name: check for check in CHECKS}
 
 _UP = f"with up as (update attempts set check_at = now() where phone = '{WAITING}') "
+_STRICT = """update accounts set settings = '{"compliance"\\: {"require_registry"\\: true}}'"""
 # What breaks a promise → the checker that must say so.
 BREAKS = [
     ("update campaign_counts set queued = 2", "counts_add_up"),
@@ -52,6 +53,17 @@ BREAKS = [
         "suppressed_left_alone",
     ),
     (f"update attempts set intent_at = intent_at - interval '12 h' where phone = '{DONE}'", "inside_window"),
+    ("""update accounts set settings = '{"compliance"\\: {"frequencyCap"\\: {"max"\\: 1}}}'""", "attempts_capped"),
+    ("""update campaigns set frequency_cap = '{"max"\\: 1, "per"\\: "1m"}'""", "attempts_capped"),
+    (_STRICT.replace("registry", "consent"), "consent_given"),
+    (
+        f"""with strict as ({_STRICT}), used as (
+               insert into registry_copies (registry, as_of, is_current, loaded_at)
+               values ('US', '2026-03-01', true, '-infinity') returning id)
+           insert into registry_blocks select distinct substr(phone, 2, 7)\\:\\:bigint, used.id,
+                  decode(repeat('ff', 1250), 'hex') from used, attempts""",
+        "registries_asked",
+    ),
     ("""update campaigns set schedule = '{"days"\\: [7]}'""", "inside_window"),
     ("update attempts set phone = '+442079460018'", "inside_window"),
     ("update attempts set phone = '+18005550100'", "inside_window"),

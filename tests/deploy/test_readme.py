@@ -14,6 +14,7 @@ from api_min.ownership_schemas import LineIn, TeamIn, UserIn
 from api_min.schemas import CallIn, DidIn, KeyIn, PhonesIn
 from api_min.sms_schemas import MessageIn, PreviewIn
 from api_min.webhook_schemas import WebhookIn
+from api_min.whom_schemas import ConsentIn, SuppressionIn
 from engine.rules.campaign_config import parse_campaign
 from engine.settings import Settings
 
@@ -33,6 +34,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "sms": MessageIn,
     "preview": PreviewIn,
     "purchase": PurchaseIn,
+    "suppression": SuppressionIn,
+    "consents": ConsentIn,
 }
 
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,8 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side, in turn.")] = 5,
     size: Annotated[int, typer.Option(min=0, help="Prospects, or stream clients; 0: as many as usual.")] = 0,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs that everything is bound to.")] = 2,
+    suppressions: Annotated[int, typer.Option(min=0, help="dispatch: suppressed numbers to look up in.")] = 0,
+    registry: Annotated[int, typer.Option(min=0, help="dispatch: numbers of a registry that must be asked.")] = 0,
 ) -> None:
     """Measure on fresh embedded servers. Compare with goals only on a machine that does nothing else."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, it leaves nothing behind
@@ -62,6 +65,8 @@ def bench(
             report.print_facts(out, facts)
         for name in _chosen(what):
             run, usual = BENCHES[name]
+            if name is What.DISPATCH:
+                run = partial(dispatch.run, suppressions=suppressions, registry=registry)
             tell(f"bench {name} …")
             results.append(run(servers, size or usual, rounds, tell))
             if not as_json:

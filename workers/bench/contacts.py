@@ -16,6 +16,7 @@ from engine.store.campaigns import NewCampaign
 from engine.store.database import connect
 from engine.store.dids import NewDid
 from engine.store.seed import DEV_ACCOUNT_ID, DEV_RATE_LIMIT, set_legal_hour
+from workers.bench import lists
 
 _FIRST_LINE = 2_200_000  # below it are exchanges that no telephone has
 _FAR_AWAY = ("AK", "AS", "GU", "HI", "MP", "PR", "VI")  # their legal hours are not those of the mainland
@@ -32,6 +33,8 @@ class Plan:
     dids: int = 200
     carrier: str = "instant"
     calls_per_second: float = 1e6  # the benchmark measures the engine, not its limits; they are all asked
+    suppressions: int = 0  # numbers on the account's list, of others than are called
+    registry: int = 0  # numbers on the national registry, likewise; the account must then ask it
 
     @property
     def total(self) -> int:
@@ -75,6 +78,8 @@ def load(url: str, plan: Plan) -> Loaded:
         for campaign_id, size in zip(loaded.campaign_ids, plan.sizes, strict=True):
             for phone in islice(numbers, size):
                 copy.write(f"{campaign_id}\t{DEV_ACCOUNT_ID}\t{phone}\t{plan.due}\n")
+    if plan.suppressions or plan.registry:
+        lists.load(url, mainland_codes(), plan.total, plan.suppressions, plan.registry)
     return loaded
 
 

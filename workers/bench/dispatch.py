@@ -20,13 +20,26 @@ MOST_WORKER_MB = 150.0
 ONE, HUNDRED, STOCK, STOCK_SENDING = "1 campaign", f"{MANY} campaigns", "dramatiq", "dramatiq with its enqueue"
 
 
-def run(servers: Servers, size: int, rounds: int, tell: Callable[[str], None]) -> Result:
+def run(
+    servers: Servers,
+    size: int,
+    rounds: int,
+    tell: Callable[[str], None],
+    *,
+    suppressions: int = 0,
+    registry: int = 0,
+) -> Result:
+    """`suppressions`, `registry`: numbers on these lists, which each call is looked up in."""
+
+    def plan(*sizes: int) -> Plan:
+        return Plan(sizes, suppressions=suppressions, registry=registry)
+
     with Databases(servers) as databases:
         lines = alternate(
             {
-                ONE: lambda: measure(servers, databases, Plan((size,))),
+                ONE: lambda: measure(servers, databases, plan(size)),
                 STOCK: lambda: rival.consume(servers, size),
-                HUNDRED: lambda: measure(servers, databases, Plan((max(1, size // MANY),) * MANY)),
+                HUNDRED: lambda: measure(servers, databases, plan(*(max(1, size // MANY),) * MANY)),
                 STOCK_SENDING: lambda: rival.send_and_consume(servers, size),
             },
             rounds,

@@ -1,0 +1,123 @@
+"""Which registries bind whom, how old a copy may be, and every form in which numbers come."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import InvalidInput
+from engine.rules.registry import BLOCK_LINES, RegistryReader, binding, check_copy, code_of, name_of, unfit
+from engine.rules.whereabouts import whereabouts
+
+TODAY = date(2026, 3, 11)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "shown"),
+    [("national", "US", "national"), (" National ", "US", "national"), ("pa", "US-PA", "PA"), ("US-TX", "US-TX", "TX")],
+)
+def test_registries_by_name(name: str, code: str, shown: str) -> None:
+    assert code_of(name) == code
+    assert name_of(code) == shown
+
+
+@pytest.mark.parametrize("name", ["", "Texas", "US", "CA-ON", "ZZ"])
+def test_an_unknown_registry_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="neither national nor a state"):
+        code_of(name)
+
+
+@pytest.mark.parametrize(
+    ("phone", "data", "loaded", "expected"),
+    [
+        ("+12125550123", None, (), ["US"]),
+        ("+12155550123", None, (), ["US", "US-PA"]),  # Pennsylvania has a list of its own, loaded or not
+        ("+12125550123", {"state": "TX"}, (), ["US", "US-TX"]),
+        ("+12125550123", None, ("US", "US-NY"), ["US", "US-NY"]),  # loaded: somebody wants it asked
+        ("+14165550123", None, ("US",), []),  # Canada has another
+        ("+442079460018", None, ("US",), []),
+        ("+17875550123", None, (), ["US"]),  # Puerto Rico
+    ],
+)
+def test_whom_a_registry_binds(
+    phone: str, data: dict[str, str] | None, loaded: tuple[str, ...], expected: list[str]
+) -> None:
+    assert sorted(binding(whereabouts(phone, data).regions, loaded)) == expected
+
+
+def test_an_unreadable_state_is_bound_by_every_list() -> None:
+    found = binding(whereabouts("+12125550123", {"state": "Atlantis"}).regions, ("US", "US-OH"))
+    assert {"US", "US-IN", "US-LA", "US-OH", "US-PA", "US-TX"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "wrong"),
+    [
+        (date(2026, 3, 11), ""),
+        (date(2026, 2, 8), ""),  # 31 days
+        (date(2026, 2, 7), "stale"),
+        (date(2026, 3, 12), ""),  # already tomorrow where it comes from
+        (None, "missing"),
+    ],
+)
+def test_a_copy_serves_for_31_days(as_of: date | None, wrong: str) -> None:
+    copies = {"US": as_of} if as_of else {}
+    assert unfit("US", copies, TODAY) == wrong
+    if wrong:
+        with pytest.raises(InvalidInput, match=r"carillon dnc load FILE --registry national"):
+            check_copy(copies, "US", TODAY)
+    else:
+        check_copy(copies, "US", TODAY)
+
+
+def read(*chunks: bytes) -> RegistryReader:
+    reader = RegistryReader()
+    for chunk in chunks:
+        reader.feed(chunk)
+    reader.close()
+    return reader
+
+
+def numbers_of(reader: RegistryReader) -> set[int]:
+    return {
+        block * BLOCK_LINES + line
+        for block, bits in reader.blocks.items()
+        for line in range(BLOCK_LINES)
+        if bits[line >> 3] & 1 << (line & 7)
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"2125550123\n2125550124\n",
+        b"2125550123\r\n2125550124",
+        b"212,5550123\n212,5550124\n",
+        b"12125550123\n+12125550124\n",
+        b"(212) 555-0123\n212-555-0124\n\n",
+        b"phone\n2125550123\n212.555.0124\n",
+        b"\xef\xbb\xbf2125550123\n2125550124\n",
+        b"2125550123\n2125550124\n2125550123\n",  # twice is once
+    ],
+)
+def test_numbers_in_the_forms_of_registries(text: bytes) -> None:
+    reader = read(text)
+    assert numbers_of(reader) == {12125550123, 12125550124}
+    assert reader.numbers == 2
+    assert numbers_of(read(*(text[n : n + 1] for n in range(len(text))))) == {12125550123, 12125550124}
+
+
+@pytest.mark.parametrize("line", [b"212555012", b"hello", b"+442079460018", b"0125550123,x"])
+def test_a_line_without_a_number_refuses_the_file(line: bytes) -> None:
+    """Of a registry every line counts: a number that was skipped would be called."""
+    with pytest.raises(InvalidInput, match="line 2"):
+        read(b"2125550123\n" + line + b"\n2125550124\n")
+
+
+@given(st.sets(st.tuples(st.integers(200, 999), st.integers(2_000_000, 9_999_999)), min_size=1, max_size=50))
+def test_nothing_is_lost_or_added(pairs: set[tuple[int, int]]) -> None:
+    given_numbers = {int(f"1{area}{rest}") for area, rest in pairs}
+    reader = read("".join(f"{number - 10**10}\n" for number in given_numbers).encode())
+    assert numbers_of(reader) == given_numbers
+    assert reader.numbers == len(given_numbers)

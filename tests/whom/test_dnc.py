@@ -1,0 +1,68 @@
+"""`carillon dnc`: a registry's file on disk becomes the copy in use, or nothing does."""
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.clock import real_now
+from engine.embedded.servers import Servers
+from engine.store import registries
+from engine.store.registries import Copy
+from tests.api.test_cli import carillon
+
+
+@pytest.fixture
+def environment(servers: Servers, database_url: str) -> dict[str, str]:
+    return servers.environment() | {"DATABASE_URL": database_url}
+
+
+async def copies(db: AsyncEngine) -> dict[str, Copy]:
+    async with db.connect() as conn:
+        return {copy.registry: copy for copy in await registries.current(conn)}
+
+
+async def test_a_file_is_loaded_listed_and_replaced(
+    db: AsyncEngine, environment: dict[str, str], tmp_path: Path
+) -> None:
+    today = real_now().date()
+    file = tmp_path / "dnc.txt"
+    file.write_text("".join(f"212,{line}\n" for line in range(5_550_000, 5_560_000)))
+    load = ("dnc", "load", str(file), "--as-of", str(today))
+    code, out, err = await carillon(*load, "--registry", "national", **environment)
+    assert (code, "10,000 numbers of the national registry" in out) == (0, True), err
+    file.write_text("(215) 555-0147\n")
+    code, out, err = await carillon(*load, "--registry", "PA", **environment)
+    assert code == 0, err
+
+    found = await copies(db)
+    assert {code: copy.numbers for code, copy in found.items()} == {"US": 10_000, "US-PA": 1}
+    assert found["US-PA"].sha256 == hashlib.sha256(file.read_bytes()).digest()
+
+    code, out, err = await carillon("dnc", "list", **environment)
+    assert code == 0, err
+    assert "national" in out
+    assert f"until {today + timedelta(days=31)}" in out.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said"),
+    [
+        ("2125550147\nhello\n", ("--registry", "national", "--as-of", "2026-03-01"), "line 2: 'hello' is no number"),
+        ("\n", ("--registry", "national", "--as-of", "2026-03-01"), "holds no number"),
+        ("2125550147\n", ("--registry", "Texas", "--as-of", "2026-03-01"), "neither national nor a state"),
+        ("2125550147\n", ("--registry", "TX", "--as-of", "last week"), "is not a date"),
+        ("2125550147\n", ("--registry", "TX", "--as-of", "2999-01-01"), "in the future"),
+    ],
+)
+async def test_what_is_refused_loads_nothing(
+    db: AsyncEngine, environment: dict[str, str], tmp_path: Path, text: str, arguments: tuple[str, ...], said: str
+) -> None:
+    file = tmp_path / "dnc.txt"
+    file.write_text(text)
+    code, out, err = await carillon("dnc", "load", str(file), *arguments, **environment)
+    assert (code, said in err) == (1, True), out + err
+    assert "Traceback" not in err
+    assert await copies(db) == {}
