@@ -34,10 +34,10 @@ async def watch_attempts(
     engine: AsyncEngine, keys: Collection[AttemptKey], carriers: Carriers, context: SettleContext
 ) -> SettleResult:
     """Settles what is due among `keys`; the result's commands are still to be carried out."""
-    due = await _read_due(engine, keys, context)
+    due = await read_due(engine, keys, context)
     now = context.clock.now()
-    asked = [each for each in due if _needs_lookup(*each, now)]
-    prompt = [each for each in due if not _needs_lookup(*each, now)]
+    asked = [each for each in due if needs_lookup(*each, now)]
+    prompt = [each for each in due if not needs_lookup(*each, now)]
     result = await settle(engine, {_key(view): [reports.CHECK] for view, _ in prompt}, context)
     if not asked:
         return result
@@ -48,7 +48,7 @@ async def watch_attempts(
     return await settle(engine, found, context)
 
 
-async def _read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
+async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
     limits = facts.limits_of(context.settings, context.clock.speed)
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         views = await facts.read_attempts(conn, keys)
@@ -58,11 +58,11 @@ async def _read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: 
     return [(view, campaigns[view.campaign_id]) for view in views if view.check_at is not None and view.check_at <= now]
 
 
-def _needs_lookup(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
+def needs_lookup(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
     return isinstance(campaign.plan, SmsPlan) or call_flow.needs_lookup(view, campaign.plan, now)
 
 
-def _is_hopeless(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
+def is_hopeless(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
     if isinstance(campaign.plan, SmsPlan):
         return sms_flow.is_hopeless(view, campaign.plan, now)
     return call_flow.is_hopeless(view, campaign.plan, now)
@@ -76,7 +76,7 @@ async def _look_up_all(
     async def look_up(view: AttemptView, campaign: Campaign) -> list[Report]:
         async with permits:
             lookup, is_authoritative = await _look_up(view, campaign, carriers)
-        return _learn(view, lookup, is_authoritative, _is_hopeless(view, campaign, now))
+        return learn(view, lookup, is_authoritative, is_hopeless(view, campaign, now))
 
     learned = await asyncio.gather(*(look_up(view, campaign) for view, campaign in asked))
     return {_key(view): found for (view, _), found in zip(asked, learned, strict=True)}
@@ -92,7 +92,7 @@ async def _look_up(view: AttemptView, campaign: Campaign, carriers: Carriers) ->
         return Lookup(LookupState.STILL_UNKNOWN), False
 
 
-def _learn(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_hopeless: bool) -> list[Report]:
+def learn(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_hopeless: bool) -> list[Report]:
     """What a look-up says of an attempt that is due."""
     is_unanswered = view.state in UNANSWERED
     if lookup.state is LookupState.FOUND:
