@@ -29,7 +29,9 @@ class RelayProcess(Process):
         if lead.owner not in ("", me) and boottime() > lead.until:
             await world.steps.depose()
             lead.owner = ""
-        count = await world.step(self, "number", world.steps.number(me))
-        if count:
-            lead.owner, lead.until = me, boottime() + LEASE_S
-        return bool(count)
+
+        def led(count: int | None) -> None:
+            if count:
+                lead.owner, lead.until = me, boottime() + LEASE_S
+
+        return bool(await world.step(self, "number", world.steps.number(me), led))
