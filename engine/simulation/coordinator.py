@@ -26,7 +26,7 @@ class Coordinator(Process):
         self._world = world
         self.looks = [
             Look(world, self, 0.25, self._dispatch),
-            Look(world, self, 2.0, self._rescue),
+            Look(world, self, 4.0, self._rescue),
             Look(world, self, 1.0, self._finish),
             Look(world, self, 0.5, self._watch),
         ]

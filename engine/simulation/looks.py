@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from engine.simulation.world import World
 
 LONGEST_S = 6 * 3_600.0
+SLOWER = 4  # times, after each look that found nothing
 
 
 class Look:
@@ -43,7 +44,7 @@ class Look:
                 found = await self._act()
             except Died:
                 found = True
-        self.wait_s = self._every_s if found else min(2 * self.wait_s, LONGEST_S)
+        self.wait_s = self._every_s if found else min(SLOWER * self.wait_s, LONGEST_S)
         if token == self._token:
             self._plan(self.wait_s)
         if found:

@@ -164,7 +164,7 @@ class Intents(Rows):
             if view.campaign_id == campaign_id
             and view.state == AttemptState.RESERVED
             and view.check_at is not None
-            and now <= view.check_at < now + timedelta(minutes=1)
+            and view.check_at < now + timedelta(minutes=15)
         ]
 
     async def are_open(self, tickets: Sequence[Ticket]) -> bool:

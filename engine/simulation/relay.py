@@ -22,7 +22,7 @@ class RelayProcess(Process):
     def __init__(self, world: "World", name: str) -> None:
         super().__init__(name)
         self._world = world
-        self.looks = [Look(world, self, 0.5, self._number)]
+        self.looks = [Look(world, self, 1.0, self._number)]
 
     async def _number(self) -> bool:
         world, lead, me = self._world, self._world.lead, f"{self.name}.{self.life}"

@@ -46,8 +46,14 @@ class CampaignRow:
     did_policy: str | None = None
     limits: str | None = None
     identification: str | None = None
+    seen: Campaign | None = None  # as last read
 
     def campaign(self) -> Campaign:
+        if self.seen is None or (self.seen.status, self.seen.status_reason) != (self.status, self.status_reason):
+            self.seen = self._read()
+        return self.seen
+
+    def _read(self) -> Campaign:
         return Campaign(
             self.id, self.account_id, False, False, False, self.name, self.channel, Purpose(self.purpose),
             CampaignStatus(self.status), self.status_reason, self.carrier, orjson.loads(self.mode), (), None,

@@ -173,7 +173,7 @@ def _plan(drawn: Random, id_: int, account: Account) -> Plan:
     if drawn.random() < 0.6:
         mode["voicemailAudioUrl"] = "https://example.com/recording.wav"
     if drawn.random() < 0.3:
-        mode["concurrentCalls"] = drawn.choice((1, 2))
+        mode |= {"concurrentCalls": drawn.choice((1, 2)), "maxDuration": 60}
     if drawn.random() < 0.3:
         mode["retry"] = {"voicemail": {"max": 1, "delay": "30s"}, "busy": {"delay": "10s"}}
     return Plan(id_, account.id, Channel.VOICE, mode, schedule, purpose, rate)
@@ -244,7 +244,10 @@ def _faults(drawn: Random, contacts: tuple[Contact, ...], span_s: float) -> list
     for group, kinds in (("lookup", LOOKUP_FAULTS), ("command", COMMAND_FAULTS)):
         faults += [Fault(f"{group}.{drawn.choice(kinds)}", drawn.choice(phones), drawn.randint(1, 2)) for _ in some(3)]
     jumps = [drawn.choice((("real", 3_600.0), ("real", 15.0), ("real", -20.0), ("engine", 7_200.0))) for _ in some(2)]
-    faults += [Fault(f"clock.{kind}", f"{drawn.uniform(0.5, span_s):.3f}", 1, amount) for kind, amount in jumps]
+    faults += [
+        Fault(f"clock.{kind}", f"{drawn.uniform(0.8, drawn.choice((6.0, span_s))):.3f}", 1, amount)
+        for kind, amount in jumps
+    ]
     faults += [Fault("flush", f"{drawn.uniform(0.5, span_s / 2):.3f}", 1) for _ in some(1)]
     return faults
 

@@ -72,7 +72,7 @@ class World:
     async def run(self) -> History:
         await self.steps.prepare(self.script.accounts, self.script.numbers, self.script.campaigns)
         self._plan()
-        count, check_at_us = 0, 0
+        count, check_at_us, pause_us = 0, 0, 60_000_000
         while await self.timeline.next():
             count += 1
             if count > MOST_PLANS:
@@ -81,7 +81,7 @@ class World:
             if self.time.now_us >= check_at_us and self._is_idle():
                 if await self._is_over():
                     break
-                check_at_us = self.time.now_us + 60_000_000
+                check_at_us, pause_us = self.time.now_us + pause_us, min(2 * pause_us, 3_600_000_000)
         self.history.end = await self.steps.snapshot()
         self.witness.judge(self.history.end)
         self.history.problems = self.witness.problems
