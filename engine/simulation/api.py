@@ -113,18 +113,19 @@ class Api(Process):
         )
         if action in (Action.PAUSE, Action.CANCEL):
             deadline = boottime() + SETTINGS.ticket_s + TICKET_GRACE_S
-            world.plan(0.002, self, lambda: self._look_for_tickets(campaign_id, deadline))
+            moves = world.witness.moves(campaign_id)
+            world.plan(0.002, self, lambda: self._look_for_tickets(campaign_id, moves, deadline))
 
-    async def _look_for_tickets(self, campaign_id: int, deadline: float) -> None:
+    async def _look_for_tickets(self, campaign_id: int, moves: int, deadline: float) -> None:
         """As `campaigns.await_tickets`."""
         world = self._world
         tickets = await world.step(self, "open_tickets", world.steps.open_tickets(campaign_id))
-        await self._await(campaign_id, tickets, deadline)
+        await self._await(campaign_id, moves, tickets, deadline)
 
-    async def _await(self, campaign_id: int, tickets: list[Ticket], deadline: float) -> None:
+    async def _await(self, campaign_id: int, moves: int, tickets: list[Ticket], deadline: float) -> None:
         world = self._world
         if not tickets or boottime() >= deadline or not await world.steps.are_open(tickets):
             world.note(self.name, f"campaign {campaign_id} is answered to be still")
-            world.witness.answered(campaign_id)
+            world.witness.answered(campaign_id, moves)
         else:
-            world.plan(_POLL_S, self, lambda: self._await(campaign_id, tickets, deadline))
+            world.plan(_POLL_S, self, lambda: self._await(campaign_id, moves, tickets, deadline))

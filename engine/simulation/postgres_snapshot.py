@@ -35,7 +35,7 @@ async def read_snapshot(engine: AsyncEngine) -> Snapshot:
         found = Snapshot(
             campaigns=[(row.id, row.status, row.status_reason) for row in await _rows(conn, _CAMPAIGNS)],
             people=[_person(row) for row in await _rows(conn, _PEOPLE)],
-            attempts=await facts.read_attempts(conn, keys),
+            attempts=sorted(await facts.read_attempts(conn, keys), key=lambda view: (view.prospect_id, view.attempt)),
             suppressed=[(row[0], row[1], row[2], row[3]) for row in await _rows(conn, _SUPPRESSED)],
             free_s={row.id: row.free_s for row in await _rows(conn, _FREE)},
             used={(row[0], row[1], row[2]): row.quantity for row in await _rows(conn, _USED)},

@@ -34,4 +34,5 @@ class RelayProcess(Process):
             if count:
                 lead.owner, lead.until = me, boottime() + LEASE_S
 
-        return bool(await world.step(self, "number", world.steps.number(me), led))
+        count = await world.step(self, "number", world.steps.number(me), led)
+        return bool(count)

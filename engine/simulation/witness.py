@@ -42,6 +42,7 @@ class Witness:
         # After a jump a call seems to have lasted for longer than any call may, and a text to have been sent long ago.
         self._jumps_s = sum(abs(each.amount) for each in world.script.faults if each.kind.startswith("clock."))
         self._still: set[int] = set()  # campaigns whose pause or cancel was answered
+        self._moves: Counter[int] = Counter()
         self._stopped: set[tuple[int, str]] = set()
         self._intended: Counter[tuple[int, int, int]] = Counter()  # prospect, attempt, try
 
@@ -52,11 +53,18 @@ class Witness:
     # while it happens
 
     def moved(self, campaign_id: int, action: Action) -> None:
+        self._moves[campaign_id] += 1
         if action is Action.RESUME:
             self._still.discard(campaign_id)
 
-    def answered(self, campaign_id: int) -> None:
-        self._still.add(campaign_id)
+    def moves(self, campaign_id: int) -> int:
+        """How often the campaign was moved by a client."""
+        return self._moves[campaign_id]
+
+    def answered(self, campaign_id: int, moves: int) -> None:
+        """A pause or cancel was answered. It says nothing when somebody has resumed the campaign meanwhile."""
+        if self._moves[campaign_id] == moves:
+            self._still.add(campaign_id)
 
     def stopped(self, account_id: int, phone: str) -> None:
         self._stopped.add((account_id, phone))

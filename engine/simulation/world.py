@@ -88,7 +88,7 @@ class World:
         return self.history
 
     async def step(
-        self, process: Process, name: str, doing: Awaitable[T], witness: Callable[[T], None] | None = None
+        self, process: Process, name: str, doing: Awaitable[T], witness: Callable[[T], object] | None = None
     ) -> T:
         """Carries out one step of a process. Raises Died when the script ends its life at this boundary."""
         result = await doing
