@@ -129,6 +129,7 @@ def limits_of(settings: Settings, speed: float) -> Limits:
     return Limits(
         speed=speed,
         abandon_after_s=settings.abandon_after_s,
+        create_s=settings.ticket_s + settings.carrier_timeout_s,
         reconcile_after_s=settings.reconcile_after_s,
         reconcile_give_up_s=settings.reconcile_give_up_s,
         delivery_deadline_s=settings.delivery_deadline_s,

@@ -2,7 +2,9 @@
 
 What cannot wait (a person without an agent, a lost command) is settled at once. For the rest the carrier is asked,
 after every deadline of the create has passed, and what it knows is folded like any report. `absent` counts only from a
-carrier whose look-up is authoritative, and only for a create that was never answered.
+carrier whose look-up is authoritative, and only for a create that was never answered and was doubtful before this look:
+its worker saw it end so, or an earlier look found no answer and as much time has passed since as a create may take. The
+row's own times would not do: they are another machine's, and clocks are set.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from engine.dispatch.facts import AttemptKey, Campaign
 from engine.dispatch.settle import SettleContext, SettleResult, settle
 from engine.ids import attempt_ref
 from engine.rules import call_flow, reports, sms_flow
+from engine.rules.attempt import AttemptState
 from engine.rules.decision import UNANSWERED, AttemptView, SmsPlan
 from engine.rules.reports import Report
 
@@ -99,8 +102,8 @@ def learn(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_hopeless
         told = [reports.carrier(event, is_whole=True) for event in lookup.events]
         end = [reports.GIVE_UP] if is_hopeless and not is_unanswered else []
         return [reports.accepted(view.try_no, lookup.carrier_id), *told, reports.CHECK, *end]
-    if lookup.state is LookupState.ABSENT and is_authoritative and is_unanswered:
-        return [reports.doubtful(view.try_no), reports.absent(view.try_no)]
+    if lookup.state is LookupState.ABSENT and is_authoritative and view.state == AttemptState.UNKNOWN:
+        return [reports.absent(view.try_no)]
     return [reports.GIVE_UP if is_hopeless else reports.CHECK]
 
 

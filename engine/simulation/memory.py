@@ -194,7 +194,7 @@ class MemorySteps(Intents, Settling):
             suppressed=[(*key, each.source, each.created_at) for key, each in sorted(self.suppressions.items())],
             free_s={row.number.id: _epoch(row.free_at) for row in self.numbers.values()},
             events={each: list(self.events[each]) for each in sorted(self.events)},
-            used={key: self.used[key] for key in sorted(self.used) if self.used[key]},
+            used={(*key,): self.used[key] for key in sorted(self.used) if self.used[key]},
             unsettled=sum(not row.is_settled for row in self.callbacks.values()),
             unnumbered=sum(len(some) for _, some in self.outbox),
         )

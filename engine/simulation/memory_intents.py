@@ -34,6 +34,10 @@ class Intents(Rows):
         row = self.attempts.get((hint.prospect_id, hint.attempt))
         return None if row is None else row.view.state
 
+    def prospect_state(self, hint: Hint) -> int | None:
+        row = self.prospects.get(hint.prospect_id)
+        return None if row is None else row.state
+
     def is_suppressed(self, account_id: int, phone: str) -> bool:
         return (account_id, phone) in self.suppressions
 
@@ -75,8 +79,8 @@ class Intents(Rows):
 
     def _fact(self, hint: Hint) -> Fact:
         row = self.prospects.get(hint.prospect_id)
-        state, attempt, phone = (None, None, None) if row is None else (row.state, row.attempt, row.phone)
-        due = is_due(hint, state, attempt, phone, self.attempt_state(hint))
+        attempt, phone = (None, None) if row is None else (row.attempt, row.phone)
+        due = is_due(hint, self.prospect_state(hint), attempt, phone, self.attempt_state(hint))
         return Fact(due, self.is_suppressed(hint.account_id, hint.phone), row.data if row else None)
 
     def _sender(self, hint: Hint) -> Sender | None:

@@ -18,9 +18,8 @@ from engine.dispatch.hints import Hint
 from engine.dispatch.intent import IntentBatch, IntentContext
 from engine.dispatch.settle import SettleContext, SettleResult
 from engine.dispatch.watch import Watched, read_due
-from engine.errors import NotFound
 from engine.feed.relay import Relay
-from engine.rules.campaign import Action
+from engine.rules.campaign import Action, CampaignStatus
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
 from engine.rules.telephony import Channel
@@ -45,7 +44,6 @@ _CAMPAIGN = text("""
     values (:id, :account_id, false, :name, :channel, :purpose, 'created', :carrier, cast(:mode as jsonb), '[]',
             cast(:schedule as jsonb), :calls_per_second, :now)
 """)
-_OWNER = text("select account_id from campaigns where id = :id")
 _DEPOSE = text("delete from leaders where name = 'relay'")
 
 
@@ -55,6 +53,9 @@ class PostgresSteps:
     def __init__(self, engine: AsyncEngine, clock: Clock, seed: int = 0) -> None:
         self.clock = clock
         self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._accounts: list[int] = []
+        self._owners: dict[int, int] = {}
         self._random = Random(seed)
         self._redis = Redis()
         self._relays: dict[str, Relay] = {}
@@ -64,6 +65,8 @@ class PostgresSteps:
 
     async def prepare(self, accounts: Sequence[Account], numbers: Sequence[Number], campaigns: Sequence[Plan]) -> None:
         now = self.clock.now()
+        self._accounts = [account.id for account in accounts]
+        self._owners = {plan.id: plan.account_id for plan in campaigns}
         async with self._engine.begin() as conn:
             for account in accounts:
                 params = {"id": account.id, "name": f"account {account.id}", "agent": _json(account.agent), "now": now}
@@ -115,24 +118,23 @@ class PostgresSteps:
             return await suppressions.add(conn, account_id, [phone], "opted_out", "api", self.clock)
 
     async def active(self) -> list[Campaign]:
-        async with self._engine.connect() as conn:
-            ids = (
-                await conn.execute(text("select id from campaigns where status in ('dialing', 'cancelled') order by 1"))
-            ).scalars()
-            return [await self._campaign(each) for each in ids]
+        live = (CampaignStatus.DIALING, CampaignStatus.CANCELLED)
+        async with self._reader.connect() as conn:
+            found = [await campaigns.list_campaigns(conn, each) for each in self._accounts]
+        return sorted((each for some in found for each in some if each.status in live), key=lambda each: each.id)
 
     async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]:
-        return await claim.claim(self._engine, wanted, self.clock.now(), self.clock.speed)
+        return await claim.claim(self._reader, wanted, self.clock.now(), self.clock.speed)
 
     async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, int]]:
-        return await claim.queued_behind(self._engine, walks)
+        return await claim.queued_behind(self._reader, walks)
 
     async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]:
-        found = await claim.read_due(self._engine, {campaign_id: (False, prospect_ids)})
+        found = await claim.read_due(self._reader, {campaign_id: (False, prospect_ids)})
         return sorted(found.get(campaign_id, []))
 
     async def usable(self, campaign: Campaign) -> list[Usable]:
-        async with self._engine.connect() as conn:
+        async with self._reader.connect() as conn:
             found = await senders.of_campaign(conn, campaign)
         return [Usable(each.id, each.number, each.sms_free_epoch) for each in found.usable]
 
@@ -144,10 +146,10 @@ class PostgresSteps:
         return await campaigns.complete_if_done(self._engine, campaign_id, self.clock.now())
 
     async def overdue(self) -> list[AttemptKey]:
-        return [AttemptKey(*key) for key in await watch.overdue(self._engine)]
+        return [AttemptKey(*key) for key in await watch.overdue(self._reader)]
 
     async def unsettled(self) -> list[int]:
-        return await inbox.unsettled(self._engine)
+        return await inbox.unsettled(self._reader)
 
     async def commit_intents(self, hints: Sequence[Hint], channel: Channel) -> IntentBatch:
         answer_s = SETTINGS.carrier_timeout_s + SETTINGS.reconcile_after_s
@@ -185,15 +187,11 @@ class PostgresSteps:
             await conn.execute(_DEPOSE)
 
     async def snapshot(self) -> Snapshot:
-        return await read_snapshot(self._engine)
+        return await read_snapshot(self._reader)
 
     async def _campaign(self, campaign_id: int) -> Campaign:
-        async with self._engine.connect() as conn:
-            account_id = (await conn.execute(_OWNER, {"id": campaign_id})).scalar_one()
-            found = await campaigns.find(conn, account_id, campaign_id)
-        if found is None:
-            raise NotFound("there is no such campaign")
-        return found
+        async with self._reader.connect() as conn:
+            return await campaigns.get(conn, self._owners[campaign_id], campaign_id)
 
     def _context(self) -> SettleContext:
         return SettleContext(self.clock, SETTINGS, _WRITER + 1, random=self._random)

@@ -6,12 +6,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock
+from engine.dispatch import watch
 from engine.simulation.memory import MemorySteps
 from engine.simulation.port import Steps
 from engine.simulation.postgres import PostgresSteps
 from engine.simulation.script import Script
 from engine.simulation.shrink import shrink
-from engine.simulation.world import History, play
+from engine.simulation.world import History, Learn, play
 from engine.store.tables import metadata
 
 Build = Callable[[Clock, int], Steps]
@@ -54,14 +55,14 @@ def difference(expected: History, found: History) -> str:
     return "equal"
 
 
-async def shortest(history: History, build: Build = MemorySteps) -> History:
+async def shortest(history: History, build: Build = MemorySteps, learn: Learn = watch.learn) -> History:
     """The history of the shortest script that fails the same checker."""
     failed = _names(history)
 
     async def fails(script: Script) -> bool:
-        return bool(failed & _names(await play(script, build)))
+        return bool(failed & _names(await play(script, build, learn)))
 
-    return await play(await shrink(history.script, fails), build)
+    return await play(await shrink(history.script, fails), build, learn)
 
 
 def report(history: History) -> list[str]:

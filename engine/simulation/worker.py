@@ -13,7 +13,7 @@ from engine.dispatch.intent import Intent
 from engine.dispatch.orders import Order
 from engine.dispatch.settle import SettleResult, reports_of
 from engine.dispatch.settling import view_of
-from engine.dispatch.watch import Watched, is_hopeless, learn, needs_lookup
+from engine.dispatch.watch import Watched, is_hopeless, needs_lookup
 from engine.ids import attempt_ref
 from engine.rules import reports
 from engine.rules.reports import Report
@@ -150,13 +150,10 @@ class Worker(Process):
                 lookup, is_authoritative = Lookup(LookupState.STILL_UNKNOWN), False
             world.note(self.name, f"lookup {view.prospect_id}-{view.attempt}: {lookup.state}")
             world.boundary(self, "lookup")
-            found[_key(each)] = self.learn(each, lookup, is_authoritative, is_last)
+            found[_key(each)] = world.learn(view, lookup, is_authoritative, is_last)
         result = await world.step(self, "settle", world.steps.settle(found))
         self._done(message.id)
         self._carry_out(result)
-
-    def learn(self, each: Watched, lookup: Lookup, is_authoritative: bool, is_last: bool) -> list[Report]:
-        return learn(each[0], lookup, is_authoritative, is_last)
 
     def _carry_out(self, result: SettleResult) -> None:
         for order in result.commands:

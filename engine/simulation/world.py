@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TypeVar
 
+from engine.carriers.port import Lookup
 from engine.clock import Clock, real_s, under
+from engine.dispatch import watch
 from engine.rules.campaign import CampaignStatus
+from engine.rules.decision import AttemptView
+from engine.rules.reports import Report
 from engine.rules.telephony import CarrierEvent
 from engine.simulation.api import Api
 from engine.simulation.brief import brief
@@ -26,6 +30,7 @@ from engine.simulation.witness import Witness
 from engine.simulation.worker import Worker
 
 T = TypeVar("T")
+Learn = Callable[[AttemptView, Lookup, bool, bool], list[Report]]
 
 IDLE_S = 30.0  # looks that come no more often than this have long found nothing
 PATIENCE_S = 5 * 86_400.0  # engine time: then an operator cancels what waits for an hour or a value that never comes
@@ -52,7 +57,8 @@ class History:
 
 
 class World:
-    def __init__(self, script: Script, steps: Steps, time: VirtualTime) -> None:
+    def __init__(self, script: Script, steps: Steps, time: VirtualTime, learn: Learn) -> None:
+        self.learn = learn
         self.script, self.steps, self.time = script, steps, time
         self.timeline = Timeline(time, script.seed)
         self.history = History(script)
@@ -190,9 +196,12 @@ class World:
         return False
 
 
-async def play(script: Script, build: Callable[[Clock, int], Steps]) -> History:
-    """The history of a script on the store that `build` makes of a clock and a seed."""
+async def play(script: Script, build: Callable[[Clock, int], Steps], learn: Learn = watch.learn) -> History:
+    """The history of a script on the store that `build` makes of a clock and a seed.
+
+    `learn` is what a worker makes of a look-up; a negative control has its own.
+    """
     time = VirtualTime()
     with under(time):
         clock = Clock(REAL_START_S, script.start.timestamp(), script.speed)
-        return await World(script, build(clock, script.seed), time).run()
+        return await World(script, build(clock, script.seed), time, learn).run()
