@@ -55,6 +55,7 @@ class Contacted:
     events: list[CarrierEvent] = field(default_factory=list)
     answered_us: int | None = None
     ended_us: int | None = None
+    is_mute: bool = False  # whatever happens, no callback tells of it
     commands: set[int] = field(default_factory=set)
 
     @property
@@ -148,10 +149,11 @@ class ScriptedCarrier:
         contacted = sum(other.contact is line.contact for other in self.log)
         ends = line.contact.ends if line.contact else ("human",)
         end = ends[(contacted - 1) % len(ends)]
+        line.is_mute = end == "mute"
         if line.channel is Channel.VOICE:
-            self._call(line, end)
+            self._call(line, "human" if line.is_mute else end)
         else:
-            self._text(line, end)
+            self._text(line, "delivered" if line.is_mute else end)
 
     def _text(self, line: Contacted, end: str) -> None:
         self._later(line, 0.3, EventKind.SMS_SENT)
@@ -217,4 +219,5 @@ class ScriptedCarrier:
         event = CarrierEvent(kind, key, line.ref, f"carrier-{line.ref}", real_now(), **more)  # type: ignore[arg-type]
         line.events.append(event)
         self._seen["callback", line.to] += 1
-        self._deliver(event, self._seen["callback", line.to])
+        if not line.is_mute:
+            self._deliver(event, self._seen["callback", line.to])

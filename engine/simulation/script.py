@@ -15,18 +15,9 @@ from engine.rules.telephony import Channel
 from engine.simulation.port import Account, Number, Plan
 
 VOICE_ENDS = (
-    "human",
-    "human",
-    "machine",
-    "machine_late",
-    "no_answer",
-    "busy",
-    "failed",
-    "invalid",
-    "hangup",
-    "screened",
-)
-SMS_ENDS = ("delivered", "delivered", "delivered", "failed", "filtered", "opted_out", "silent")
+    "human", "human", "machine", "machine_late", "no_answer", "busy", "failed", "invalid", "hangup", "screened", "mute",
+)  # fmt: skip
+SMS_ENDS = ("delivered", "delivered", "delivered", "failed", "filtered", "opted_out", "silent", "mute")
 AGENTS = ("bridges", "bridges", "late", "fails", "never")
 CREATE_FAULTS = (
     "rate_limited", "unavailable", "error_before", "error_after", "hang", "hang_lost", "slow", "dropped",

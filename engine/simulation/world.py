@@ -19,7 +19,7 @@ from engine.rules.telephony import CarrierEvent
 from engine.simulation.api import Api
 from engine.simulation.brief import brief
 from engine.simulation.coordinator import Coordinator
-from engine.simulation.line import ScriptedCarrier
+from engine.simulation.line import Contacted, ScriptedCarrier
 from engine.simulation.looks import Look
 from engine.simulation.port import Snapshot, Steps
 from engine.simulation.queue import Queue
@@ -45,6 +45,7 @@ class History:
     lines: list[str] = field(default_factory=list)
     end: Snapshot = field(default_factory=Snapshot)
     problems: list[str] = field(default_factory=list)
+    accepted: list[Contacted] = field(default_factory=list)  # by the carrier
 
     @property
     def digest(self) -> str:
@@ -90,7 +91,7 @@ class World:
                 check_at_us, pause_us = self.time.now_us + pause_us, min(2 * pause_us, 3_600_000_000)
         self.history.end = await self.steps.snapshot()
         self.witness.judge(self.history.end)
-        self.history.problems = self.witness.problems
+        self.history.problems, self.history.accepted = self.witness.problems, self.carrier.log
         return self.history
 
     async def step(

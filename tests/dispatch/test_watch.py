@@ -90,9 +90,7 @@ async def test_an_absent_create_goes_through_the_whole_intent_again(world: World
     await assert_adds_up(world, campaign)
 
 
-async def test_an_absent_create_whose_worker_saw_it_end_in_doubt_is_released_at_once(
-    world: World, clock: Clock
-) -> None:
+async def test_an_absent_create_that_ended_in_doubt_is_released_at_once(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:1])
     (key,) = await reserve(world, campaign, clock)
     await settle(world.db, {key: [reports.doubtful(1)]}, context(clock))
