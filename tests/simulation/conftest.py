@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock, under
 from engine.rules.telephony import Channel
@@ -12,6 +11,7 @@ from engine.simulation.port import Account, Number, Plan, Steps
 from engine.simulation.postgres import PostgresSteps
 from engine.simulation.script import STARTS
 from engine.simulation.timeline import REAL_START_S, VirtualTime
+from engine.store.database import connect
 
 VOICE, SMS, NARROW, NAMED = 101, 102, 103, 104
 VOICE_NUMBER, SMS_NUMBER = 11, 12
@@ -31,11 +31,12 @@ async def steps(request: pytest.FixtureRequest, time: VirtualTime) -> AsyncItera
             await _prepare(memory)
             yield memory
             return
-        engine: AsyncEngine = request.getfixturevalue("db")
+        engine = connect(request.getfixturevalue("database_url"), pool_size=3, idle_in_transaction_ms=20_000)
         postgres = PostgresSteps(engine, clock)
         await _prepare(postgres)
         yield postgres
         await postgres.close()
+        await engine.dispose()
 
 
 async def _prepare(steps: Steps) -> None:
