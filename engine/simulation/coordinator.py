@@ -79,8 +79,10 @@ class Coordinator(Process):
             usable = [each for each in usable if each.id in free]
             count = min(count, len(usable))
         pushed = 0
+        # From either end, so that the two meet at numbers and limits, and not only at the same people.
+        take = walk.waiting.popleft if self.name.endswith("0") else walk.waiting.pop
         while walk.waiting and pushed < count and usable:
-            due, number = walk.waiting.popleft(), usable[pushed % len(usable)]
+            due, number = take(), usable[pushed % len(usable)]
             walk.hints[due.prospect_id] = (due.attempt, now)
             account_id, campaign_id = walk.campaign.account_id, walk.campaign.id
             hint = Hint(account_id, campaign_id, due.prospect_id, due.attempt, due.phone, number.id, number.number)

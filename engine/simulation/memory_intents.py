@@ -38,6 +38,10 @@ class Intents(Rows):
         row = self.prospects.get(hint.prospect_id)
         return None if row is None else row.state
 
+    def is_free(self, did_id: int) -> bool:
+        """Whether a campaign's text may leave from the number: the last one was answered, and its gap is over."""
+        return self.numbers[did_id].free_at <= self.clock.now()
+
     def is_suppressed(self, account_id: int, phone: str) -> bool:
         return (account_id, phone) in self.suppressions
 
@@ -87,15 +91,13 @@ class Intents(Rows):
         row = self.numbers.get(hint.did_id)
         if row is None:
             return None
-        is_free = row.free_at <= self.clock.now()
-        number = row.number
+        number, is_free = row.number, self.is_free(hint.did_id)
         return Sender(
             number.id, number.account_id, number.e164, ("voice", "sms"), DidState.ACTIVE, "", None, is_free, None
         )
 
     def _take_senders(self, allowed: list[Hint], batch: IntentBatch) -> list[Hint]:
-        now = self.clock.now()
-        free = {hint.did_id for hint in allowed if self.numbers[hint.did_id].free_at <= now}
+        free = {hint.did_id for hint in allowed if self.is_free(hint.did_id)}
         for did_id in free:
             self.numbers[did_id].free_at = NEVER
         batch.refused += [(hint, Refusal.SENDER_NOT_READY) for hint in allowed if hint.did_id not in free]

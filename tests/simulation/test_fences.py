@@ -54,6 +54,11 @@ class OptOutsUnseen(MemorySteps):
         return False
 
 
+class NumbersNeverRest(MemorySteps):
+    def is_free(self, did_id: int) -> bool:
+        return True
+
+
 def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_last: bool) -> list[Report]:
     """What nobody knows was never sent."""
     if lookup.state is not LookupState.FOUND and view.state in UNANSWERED:
@@ -68,9 +73,10 @@ def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool,
         (NoStateGuard, learn, "P"),
         (NoMonotoneRank, learn, "P6"),
         (OptOutsUnseen, learn, "P5"),
+        (NumbersNeverRest, learn, "P4"),
         (MemorySteps, believes_anything, "P2"),
     ],
-    ids=["unique intent", "state guard", "monotone rank", "opt-out", "unknown"],
+    ids=["unique intent", "state guard", "monotone rank", "opt-out", "sender", "unknown"],
 )
 async def test_without_a_fence_a_promise_breaks_within_few_seeds(build: Build, believes: Learn, promise: str) -> None:
     for seed in range(MOST_SEEDS):
