@@ -1,6 +1,7 @@
 """`carillon simulate`: whole histories under one seed each, until a promise breaks or the seeds are done."""
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Annotated
 
+import structlog
 import typer
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,6 +34,7 @@ def simulate(
 ) -> None:
     """Simulate histories with every fault there is; exit code 1 at the first that breaks a promise, with its seed."""
     use_packaged_tzdata()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # faults are the point
     failed = asyncio.run(_run(seeds, seed, on_postgres))
     if failed is not None:
         print("\n".join(failed))

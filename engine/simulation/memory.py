@@ -247,9 +247,10 @@ class MemorySteps(Intents, Settling):
 
     def _claim(self, walk: Walk, count: int) -> Claim:
         cursor, now = _key_of(walk.cursor), self.clock.now()
-        queued = [row for row in self.of_campaign(walk.campaign.id) if row.state == _QUEUED]
+        rows = self.of_campaign(walk.campaign.id)
+        queued = [row for row in rows if row.state == _QUEUED]
         due = sorted((row for row in queued if (row.next_at, row.id) > cursor and row.next_at <= now), key=_order)
-        later = min((row.next_at for row in queued if now < row.next_at < NEVER), default=None)
+        later = min((row.next_at for row in rows if now < row.next_at < NEVER), default=None)
         due = due[:count]
         next_due_s = later.timestamp() if later is not None and len(due) < count else None
         if not due:

@@ -23,6 +23,8 @@ from engine.simulation.port import SETTINGS
 from engine.simulation.rows import NEVER, Rows, Suppression
 from engine.store.callbacks import decode_event, encode_event
 
+_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
 
 class Settling(Rows):
     """`dispatch.settle` and what it writes (`dispatch.record`)."""
@@ -184,8 +186,10 @@ class Settling(Rows):
 
 
 def _timestamp(at_s: float | None) -> datetime | None:
-    """To the microsecond, as PostgreSQL keeps it."""
-    return None if at_s is None else datetime.fromtimestamp(at_s, UTC)
+    """To the microsecond, rounded as PostgreSQL's `to_timestamp` does: from the seconds since its own epoch."""
+    if at_s is None:
+        return None
+    return _POSTGRES_EPOCH + timedelta(microseconds=round((at_s - _POSTGRES_EPOCH.timestamp()) * 1e6))
 
 
 def _jsonb(value: dict[str, Any] | None) -> Any:

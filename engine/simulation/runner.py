@@ -44,15 +44,20 @@ def difference(expected: History, found: History) -> str:
     """Where two histories part."""
     for mine, theirs in zip(expected.lines, found.lines, strict=False):
         if mine != theirs:
-            return f"in memory {mine.strip()!r}, on PostgreSQL {theirs.strip()!r}"
+            return _parting("a step", mine, theirs)
     if len(expected.lines) != len(found.lines):
         return f"{len(expected.lines)} steps in memory, {len(found.lines)} on PostgreSQL"
     for name in expected.end.__slots__:
         mine, theirs = repr(getattr(expected.end, name)), repr(getattr(found.end, name))
         if mine != theirs:
-            at = max(0, next(n for n, pair in enumerate(zip(mine, theirs, strict=False)) if pair[0] != pair[1]) - 60)
-            return f"{name} in memory …{mine[at : at + 160]}…, on PostgreSQL …{theirs[at : at + 160]}…"
+            return _parting(name, mine, theirs)
     return "equal"
+
+
+def _parting(name: str, mine: str, theirs: str) -> str:
+    same = next((n for n, pair in enumerate(zip(mine, theirs, strict=False)) if pair[0] != pair[1]), len(mine))
+    at = max(0, same - 100)
+    return f"{name}: {mine[:60]!r} in memory …{mine[at : at + 200]!r}…, on PostgreSQL …{theirs[at : at + 200]!r}…"
 
 
 async def shortest(history: History, build: Build = MemorySteps, learn: Learn = watch.learn) -> History:
