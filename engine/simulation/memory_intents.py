@@ -127,7 +127,7 @@ class Intents(Rows):
             intent.hint, 1 if before is None else before.view.try_no + 1, intent.campaign, intent.deadline,
             intent.intent_at, intent.check_at, intent.data, intent.not_after, intent.message,
         )  # fmt: skip
-        view = view_of(granted)
+        view = view_of(granted)._replace(state=int(AttemptState.RESERVED))
         if before is None:
             self.attempts[key] = AttemptRow(view)
         else:

@@ -32,7 +32,7 @@ def _creates(history: History) -> tuple[Create, ...]:
 async def test_a_hundred_histories_are_the_same_on_postgresql(db: AsyncEngine, first: int) -> None:
     for seed in range(first, first + GROUP):
         history = await play_on_both(write(seed, is_short=True), db)
-        assert not history.problems, f"seed {seed}"
+        assert not history.problems, f"seed {seed}: {history.problems}"
         if not any(fault.kind.startswith("clock.") for fault in history.script.faults):
             promises = ("P1", "P2", "P5", "P7")
             broken = [result for result in await run_checks(_evidence(db, history), promises) if not result.passed]
