@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from random import Random
-from typing import cast
 
 import orjson
 from redis.asyncio import Redis
@@ -161,9 +160,7 @@ class PostgresSteps:
         learned: Mapping[AttemptKey, Sequence[Report]],
         known: Mapping[AttemptKey, AttemptView] | None = None,
     ) -> SettleResult:
-        told = cast(Mapping[tuple[int, int, int], Sequence[Report]], learned)
-        seen = cast(Mapping[tuple[int, int, int], AttemptView] | None, known)
-        return await settle.settle(self._engine, told, self._context(), seen)
+        return await settle.settle(self._engine, learned, self._context(), known or {})
 
     async def settle_callbacks(self, ids: Collection[int]) -> SettleResult:
         return await settle.settle_callbacks(self._engine, ids, self._context())
