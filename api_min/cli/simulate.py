@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.embedded.servers import start_servers
 from engine.rules.zones import use_packaged_tzdata
 from engine.simulation.memory import MemorySteps
-from engine.simulation.runner import play_on_both, report, shortest
+from engine.simulation.runner import Build, play_on_both, report, shortest
 from engine.simulation.script import write
 from engine.simulation.world import History, play
 from engine.store import migrate
@@ -35,20 +35,21 @@ def simulate(
     """Simulate histories with every fault there is; exit code 1 at the first that breaks a promise, with its seed."""
     use_packaged_tzdata()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # faults are the point
-    failed = asyncio.run(_run(seeds, seed, on_postgres))
+    failed = asyncio.run(run(seeds, seed, on_postgres))
     if failed is not None:
         print("\n".join(failed))
         raise typer.Exit(1)
 
 
-async def _run(seeds: int, first: int, on_postgres: bool) -> list[str] | None:
+async def run(seeds: int, first: int, on_postgres: bool, build: Build = MemorySteps) -> list[str] | None:
+    """The report of the first history that fails; None when all hold."""
     begun = told = monotonic()
     async with _database(on_postgres) as engine:
         for count, seed in enumerate(range(first, first + seeds), 1):
             script = write(seed)
-            history = await (play(script, MemorySteps) if engine is None else play_on_both(script, engine))
+            history = await (play(script, build) if engine is None else play_on_both(script, engine))
             if history.problems:
-                return [f"seed {seed} breaks a promise:", *history.problems, "", *await _shortest(history)]
+                return [f"seed {seed} breaks a promise:", *history.problems, "", *await _shortest(history, build)]
             if monotonic() - told > 1:
                 told = monotonic()
                 print(
@@ -60,13 +61,13 @@ async def _run(seeds: int, first: int, on_postgres: bool) -> list[str] | None:
     return None
 
 
-async def _shortest(history: History) -> list[str]:
+async def _shortest(history: History, build: Build) -> list[str]:
     """Nothing more when only the comparison of two stores failed: memory alone cannot repeat that."""
     if all(problem.startswith("P8 same_history") for problem in history.problems):
         return []
     return [
         "The shortest script found that breaks it, and its history (microseconds):",
-        *report(await shortest(history)),
+        *report(await shortest(history, build)),
     ]
 
 
