@@ -4,11 +4,37 @@ Two times run side by side. **Engine time** is the civil time that contact rules
 minute or more, event stamps. In development it can be set and sped up, so that a demo crosses a day in a minute. **Real
 time** is never scaled: tickets, leases, heartbeats, timeouts, calls per second, signatures. The mapping between them is
 one row in PostgreSQL (`engine_clock`), the same for every process.
+
+The simulation puts its own time in place (`under`), so that a history of days takes milliseconds and repeats exactly.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Time(Protocol):
+    """Where seconds come from: since the epoch, and since some start without ever jumping."""
+
+    def real_s(self) -> float: ...
+    def boot_s(self) -> float: ...
+
+
+_time: ContextVar[Time | None] = ContextVar("time", default=None)  # None: the machine's
+
+
+@contextmanager
+def under(source: Time) -> Iterator[None]:
+    """What is called and started inside takes its time from `source`."""
+    token = _time.set(source)
+    try:
+        yield
+    finally:
+        _time.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +47,7 @@ class Clock:
 
     def now(self) -> datetime:
         """Engine time, aware, UTC."""
-        return self.engine_at(time.time())
+        return self.engine_at(real_s())
 
     def engine_at(self, real_s: float) -> datetime:
         """Engine time at a real epoch second."""
@@ -39,12 +65,18 @@ class Clock:
 
 def starting_at(engine: datetime, speed: float) -> Clock:
     """A clock that reads `engine` now and runs at `speed` engine seconds per real second."""
-    return Clock(real_anchor=time.time(), engine_anchor=engine.timestamp(), speed=speed)
+    return Clock(real_anchor=real_s(), engine_anchor=engine.timestamp(), speed=speed)
+
+
+def real_s() -> float:
+    """Wall time in seconds since the epoch."""
+    source = _time.get()
+    return time.time() if source is None else source.real_s()
 
 
 def real_now() -> datetime:
     """Wall time, aware, UTC."""
-    return datetime.now(UTC)
+    return datetime.fromtimestamp(real_s(), UTC)
 
 
 def boottime() -> float:
@@ -52,7 +84,8 @@ def boottime() -> float:
 
     CLOCK_MONOTONIC stops during suspend, so a resumed laptop or migrated VM would think an old ticket fresh.
     """
-    return time.clock_gettime(_BOOT_CLOCK)
+    source = _time.get()
+    return time.clock_gettime(_BOOT_CLOCK) if source is None else source.boot_s()
 
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("api_min.cli.check:app", "Check the promises against a live database."),
     "rules": ("api_min.cli.rules:app", "Check a file of rows for the law's contact hours."),
     "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),
+    "simulate": ("api_min.cli.simulate:app", "Simulate histories full of faults; every promise must hold."),
     "bench": ("workers.bench.cli:app", "Measure."),
 }
 

@@ -7,12 +7,12 @@ whatever has piled up behind the cursor, under an old snapshot too (without it: 
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.coordinator.shard import Due, Position, Walk
+from engine.coordinator.shard import Claim, Due, Position, Walk
 from engine.rules.prospect import ProspectState
 from engine.store import arrays
 
@@ -66,12 +66,6 @@ MOST_BEHIND = 50_000
 # Real time between the stamp of a one-off contact and its commit, with room for clocks that disagree. What comes later
 # the rescue finds.
 LOOK_BACK_S = 3.0
-
-
-class Claim(NamedTuple):
-    due: list[Due]
-    cursor: Position
-    next_due_s: float | None  # engine time (epoch seconds) of the next one; None: there is none, or more are due now
 
 
 async def claim(

@@ -13,10 +13,10 @@ from engine import metrics
 from engine.clock import add, boottime
 from engine.coordinator import pace
 from engine.coordinator.assign import Assigned, Assigner, cut_to_tokens, take_back
-from engine.coordinator.claim import Claim, claim
+from engine.coordinator.claim import claim
 from engine.coordinator.headroom import Headroom
 from engine.coordinator.senders import Senders, Wish
-from engine.coordinator.shard import Shard, Walk
+from engine.coordinator.shard import IDLE_S, Shard, Walk
 from engine.ids import encode
 from engine.jobs import NAMESPACE, Actor, Queue, enqueue
 from engine.limits.buckets import Buckets
@@ -30,8 +30,6 @@ NO_DIDS = "no_dids"
 # A campaign whose numbers all rest waits for one that is back within a quarter of an hour, as long as a number that
 # has sent a text is busy anyway. For longer it pauses, so that somebody hears of it.
 BACK_SOON_S = 900.0
-IDLE_S = 0.5  # a campaign with nothing due is looked at again after this, or at a wake-up
-
 _ACTORS = {Queue.DIAL: Actor.PLACE_CALL, Queue.SEND: Actor.SEND_MESSAGE}
 
 
@@ -86,21 +84,7 @@ class Dispatch:
         clock, engine_s = self._runtime.clock, engine_now.timestamp()
         claims = await claim(self._reader, wanted, engine_now, clock.speed)
         for (walk, count), found in zip(wanted, claims, strict=True):
-            known = {due.prospect_id for due in walk.waiting} if walk.is_woken else set()
-            for due in found.due:
-                # A row that fell due again after its hint was put off or released: that hint has been used.
-                since = max(now - self._hint_lease_s, now - (engine_s - due.due_s) / clock.speed)
-                if due.prospect_id not in known and not walk.is_hinted(due.prospect_id, due.attempt, since):
-                    walk.waiting.append(due)
-            if walk.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
-                walk.cursor, walk.is_woken = found.cursor, False
-                walk.look_at = 0.0 if len(found.due) == count else self._next_look(found, now)
-
-    def _next_look(self, found: Claim, now: float) -> float:
-        if found.next_due_s is None:
-            return now + IDLE_S
-        clock = self._runtime.clock
-        return now + min(IDLE_S, max(0.0, found.next_due_s - clock.now().timestamp()) / clock.speed)
+            walk.take_in(found, count, now, clock, engine_s, self._hint_lease_s)
 
     async def _send(self, shares: Sequence[tuple[Walk, int]]) -> int:
         numbers = await self._senders.load(self._reader, [walk for walk, _ in shares])

@@ -1,8 +1,9 @@
 """Asks workers to settle callbacks that were stored and never settled: the api died, or Redis lost the request."""
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.clock import boottime
+from engine.clock import boottime, real_now
 from engine.coordinator.hold import Hold
 from engine.jobs import Actor, Queue, enqueue
 from engine.runtime import Runtime
@@ -10,7 +11,8 @@ from engine.runtime import Runtime
 # Younger ones have their own request on the way.
 _UNSETTLED = text("""
     select id from carrier_callbacks
-     where processed_at is null and received_at < clock_timestamp() - interval '1 second' order by id limit :limit
+     where processed_at is null and received_at < cast(:now as timestamptz) - interval '1 second'
+     order by id limit :limit
 """)
 _LIMIT = 5_000
 _PER_MESSAGE = 100
@@ -27,9 +29,13 @@ class Inbox:
 
     async def run_once(self) -> int:
         """Returns how many callbacks workers were asked to settle."""
-        async with self._reader.connect() as conn:
-            ids = list((await conn.execute(_UNSETTLED, {"limit": _LIMIT})).scalars())
-        fresh = self._hold.take(ids, boottime())
+        fresh = self._hold.take(await unsettled(self._reader), boottime())
         groups = [[fresh[start : start + _PER_MESSAGE]] for start in range(0, len(fresh), _PER_MESSAGE)]
         await enqueue(self._queue, Queue.SETTLE, Actor.SETTLE_CALLBACKS, groups)
         return len(fresh)
+
+
+async def unsettled(reader: AsyncEngine) -> list[int]:
+    """Ids of the callbacks that should have been settled by now, the oldest first."""
+    async with reader.connect() as conn:
+        return list((await conn.execute(_UNSETTLED, {"limit": _LIMIT, "now": real_now()})).scalars())

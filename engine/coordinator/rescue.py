@@ -12,7 +12,7 @@ import structlog
 
 from engine.clock import boottime
 from engine.coordinator.claim import queued_behind, read_due
-from engine.coordinator.shard import START, Shard, Walk
+from engine.coordinator.shard import START, Shard
 from engine.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,9 @@ class Rescue:
         if not walks:
             return 0
         behind = await queued_behind(self._db, walks)
-        lost = {walk.campaign.id: self._compare(walk, behind[walk.campaign.id], begun) for walk in walks}
+        lost = {
+            walk.campaign.id: walk.left_behind(behind[walk.campaign.id], begun, self._hint_lease_s) for walk in walks
+        }
         wanted = {walk.campaign.id: (walk.campaign.is_direct, lost[walk.campaign.id]) for walk in walks}
         found = await read_due(self._db, {key: value for key, value in wanted.items() if value[1]})
         for walk in walks:
@@ -46,14 +48,3 @@ class Rescue:
                 log.info("hints.renewed", campaign=walk.campaign.public_id, prospects=len(again))
         self.every_s = max(_EVERY_S, _REST * (boottime() - begun))
         return sum(map(len, found.values()))
-
-    def _compare(self, walk: Walk, queued: dict[int, int], begun: float) -> list[int]:
-        """Forgets hints that were begun, sets the backlog, and returns the queued prospects without a live hint."""
-        # Hints younger than this look are not in it.
-        walk.hints = {id_: hint for id_, hint in walk.hints.items() if hint[1] >= begun or queued.get(id_) == hint[0]}
-        walk.backlog, walk.backlog_at = float(len(walk.hints)), boottime()
-        waiting = {due.prospect_id for due in walk.waiting}
-        since = begun - self._hint_lease_s
-        return [
-            id_ for id_, attempt in queued.items() if id_ not in waiting and not walk.is_hinted(id_, attempt, since)
-        ]

@@ -5,10 +5,11 @@ queued there. Doubled hints are refused at the intent, so that costs work and no
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from engine.clock import boottime
+from engine.clock import Clock, boottime
 from engine.rules.campaign import CampaignStatus
 from engine.rules.telephony import Channel
 from engine.store.campaigns import Campaign
@@ -25,6 +26,9 @@ class Position(NamedTuple):
 START = Position("-infinity", 0)
 
 
+IDLE_S = 0.5  # a campaign with nothing due is looked at again after this, or at a wake-up
+
+
 class Due(NamedTuple):
     """A prospect that was due when it was read."""
 
@@ -34,6 +38,12 @@ class Due(NamedTuple):
     sender: str | None  # the number that a one-off call must come from
     last_did: int | None = None  # the number of the attempt before this one
     due_s: float = float("-inf")  # engine time (epoch seconds) at which it fell due
+
+
+class Claim(NamedTuple):
+    due: list[Due]
+    cursor: Position
+    next_due_s: float | None  # engine time (epoch seconds) of the next one; None: there is none, or more are due now
 
 
 @dataclass(slots=True)
@@ -70,6 +80,34 @@ class Walk:
         hint = self.hints.get(prospect_id)
         return hint is not None and hint[0] == attempt and hint[1] >= since
 
+    def take_in(self, found: Claim, count: int, now: float, clock: Clock, engine_s: float, hint_lease_s: float) -> None:
+        """Keeps what a claim of up to `count` found and is not under way, and moves on.
+
+        `now` (boottime) and `engine_s` (epoch) are the times at which the claim began.
+        """
+        known = {due.prospect_id for due in self.waiting} if self.is_woken else set()
+        for due in found.due:
+            # A row that fell due again after its hint was put off or released: that hint has been used.
+            since = max(now - hint_lease_s, now - (engine_s - due.due_s) / clock.speed)
+            if due.prospect_id not in known and not self.is_hinted(due.prospect_id, due.attempt, since):
+                self.waiting.append(due)
+        if self.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
+            self.cursor, self.is_woken = found.cursor, False
+            self.look_at = 0.0 if len(found.due) == count else _next_look(found, now, clock)
+
+    def left_behind(self, queued: Mapping[int, int], begun: float, hint_lease_s: float) -> list[int]:
+        """Forgets hints that were begun, corrects the backlog, and returns who is queued without a live hint.
+
+        `queued` (prospect → attempt) was read after `begun`: hints younger than that are not in it.
+        """
+        self.hints = {id_: hint for id_, hint in self.hints.items() if hint[1] >= begun or queued.get(id_) == hint[0]}
+        self.backlog, self.backlog_at = float(len(self.hints)), boottime()
+        waiting = {due.prospect_id for due in self.waiting}
+        since = begun - hint_lease_s
+        return [
+            id_ for id_, attempt in queued.items() if id_ not in waiting and not self.is_hinted(id_, attempt, since)
+        ]
+
     def begin_again(self) -> None:
         """Something may have been added behind the cursor.
 
@@ -95,3 +133,9 @@ class Shard:
     def drop(self, campaign_id: int) -> None:
         if walk := self.walks.pop(campaign_id, None):
             self.ended.append(walk)
+
+
+def _next_look(found: Claim, now: float, clock: Clock) -> float:
+    if found.next_due_s is None:
+        return now + IDLE_S
+    return now + min(IDLE_S, max(0.0, found.next_due_s - clock.now().timestamp()) / clock.speed)

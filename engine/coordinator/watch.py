@@ -5,16 +5,16 @@ nothing twice.
 """
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.clock import boottime
+from engine.clock import boottime, real_now
 from engine.coordinator.hold import Hold
 from engine.jobs import Actor, Queue, enqueue
 from engine.runtime import Runtime
 
-# `clock_timestamp()` would be asked for each row, so that the index could not end the search.
 _OVERDUE = text("""
     select campaign_id, prospect_id, attempt from attempts
-     where check_at <= statement_timestamp() order by check_at limit :limit
+     where check_at <= :now order by check_at limit :limit
 """)
 _LIMIT = 5_000
 _PER_MESSAGE = 100
@@ -31,11 +31,15 @@ class Watch:
 
     async def run_once(self) -> int:
         """Returns how many attempts workers were asked to look at."""
-        async with self._reader.connect() as conn:
-            rows = (await conn.execute(_OVERDUE, {"limit": _LIMIT})).all()
-        now = boottime()
-        overdue = {(row.prospect_id, row.attempt): list(row) for row in rows}
-        fresh = [overdue[key] for key in self._hold.take(overdue, now)]
+        found = {(key[1], key[2]): list(key) for key in await overdue(self._reader)}
+        fresh = [found[key] for key in self._hold.take(found, boottime())]
         groups = [[fresh[start : start + _PER_MESSAGE]] for start in range(0, len(fresh), _PER_MESSAGE)]
         await enqueue(self._queue, Queue.SETTLE, Actor.WATCH_ATTEMPTS, groups)
         return len(fresh)
+
+
+async def overdue(reader: AsyncEngine) -> list[tuple[int, int, int]]:
+    """Campaign, prospect and number of the attempts whose time has come, the longest overdue first."""
+    async with reader.connect() as conn:
+        rows = await conn.execute(_OVERDUE, {"limit": _LIMIT, "now": real_now()})
+        return [(row.campaign_id, row.prospect_id, row.attempt) for row in rows]

@@ -91,10 +91,10 @@ async def load_campaigns(
 ) -> dict[int, CampaignFacts]:
     """The campaigns that exist, by id, as this statement sees them. `did_policy` is the setting."""
     rows = await conn.execute(_SELECT, {"ids": sorted(campaign_ids)})
-    return {row.id: _facts(row, did_policy) for row in rows}
+    return {row.id: facts_of(row, did_policy) for row in rows}
 
 
-def _facts(row: Any, did_policy: str) -> CampaignFacts:
+def facts_of(row: Any, did_policy: str) -> CampaignFacts:
     mode = _mode(row.channel, row.mode)
     purpose, schedule = Purpose(row.purpose), _schedule(row.schedule)
     own_agent = mode.agent if isinstance(mode, VoiceMode) else None

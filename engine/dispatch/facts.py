@@ -87,18 +87,18 @@ async def load_campaigns(
 ) -> dict[int, Campaign]:
     """The campaigns that exist, by id, as this statement sees them."""
     rows = await conn.execute(_CAMPAIGNS, {"ids": arrays.numbers(sorted(campaign_ids))})
-    campaigns = {}
-    for row in rows:
-        status = CampaignStatus(row.status)
-        said = row.identification or f"This call was placed by {row.name}. To be left alone, call {{number}}."
-        plan = _plan(
-            row.id, row.channel, row.is_direct, status in _OVER, row.carrier in document_carriers, row.mode, row.agent,
-            said, limits,
-        )  # fmt: skip
-        campaigns[row.id] = Campaign(
-            row.account_id, Channel(row.channel), row.is_direct, row.is_system, status in _OVER, plan
-        )
-    return campaigns
+    return {row.id: campaign_of(row, limits, document_carriers) for row in rows}
+
+
+def campaign_of(row: Any, limits: Limits, document_carriers: Collection[str]) -> Campaign:
+    """The campaign of one row of `load_campaigns`."""
+    status = CampaignStatus(row.status)
+    said = row.identification or f"This call was placed by {row.name}. To be left alone, call {{number}}."
+    plan = _plan(
+        row.id, row.channel, row.is_direct, status in _OVER, row.carrier in document_carriers, row.mode, row.agent,
+        said, limits,
+    )  # fmt: skip
+    return Campaign(row.account_id, Channel(row.channel), row.is_direct, row.is_system, status in _OVER, plan)
 
 
 async def load_parameters(conn: AsyncConnection, keys: Sequence[AttemptKey]) -> dict[int, Mapping[str, Any]]:
@@ -129,6 +129,7 @@ def limits_of(settings: Settings, speed: float) -> Limits:
     return Limits(
         speed=speed,
         abandon_after_s=settings.abandon_after_s,
+        create_s=settings.ticket_s + settings.carrier_timeout_s,
         reconcile_after_s=settings.reconcile_after_s,
         reconcile_give_up_s=settings.reconcile_give_up_s,
         delivery_deadline_s=settings.delivery_deadline_s,

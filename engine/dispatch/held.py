@@ -76,7 +76,7 @@ async def write_held(conn: AsyncConnection, held: Held, now: datetime, deltas: d
     for hint, reason in held.cancelled:
         if reason == SUPPRESSED:
             deltas[hint.campaign_id].add("suppressed", 1)
-        events.setdefault(hint.account_id, []).append(_event(hint, reason, now).encode())
+        events.setdefault(hint.account_id, []).append(event_of(hint, reason, now).encode())
     await outbox.publish(conn, events)
 
 
@@ -94,7 +94,7 @@ def _retries(hints: Iterable[Hint]) -> list[int]:
     return [hint.campaign_id for hint in hints if hint.attempt > 1]
 
 
-def _event(hint: Hint, reason: str, now: datetime) -> Event:
+def event_of(hint: Hint, reason: str, now: datetime) -> Event:
     """A campaign's prospect may not be contacted; a message, one-off or refused for its words, has failed."""
     campaign_id, prospect_id = encode("camp", hint.campaign_id), encode("pros", hint.prospect_id)
     if reason in _DO_NOT_CONTACT and not hint.is_one_off_text:

@@ -146,12 +146,12 @@ async def write(
     moves = await _write_prospects(conn, moves)
     await _free_senders(conn, settled, rng, settings)
     await _suppress(conn, settled)
-    await counts.add(conn, _deltas(moves), writer)
-    await usage.add(conn, _used(settled), writer)
+    await counts.add(conn, deltas_of(moves), writer)
+    await usage.add(conn, used_of(settled), writer)
     await _note_outcomes(conn, settled)
     await call_hours.add(conn, hours_of(settled), writer)
     owners = await lines.owners(conn, {decision.view.did_id for _, decision in settled})
-    await outbox.publish(conn, await _events(settled, owners))
+    await outbox.publish(conn, await events_of(settled, owners))
     return settled
 
 
@@ -254,7 +254,7 @@ async def _note_outcomes(conn: AsyncConnection, settled: Sequence[Settled]) -> N
         await health_store.append(conn, did_ids, codes, settled[0][1].now)
 
 
-def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:
+def deltas_of(moves: Sequence[Move]) -> dict[int, Delta]:
     """Counted by kind of move first: there are a handful of kinds, and names of enum members are slow to read."""
     kinds: Counter[tuple[int, int, int, int | None, bool]] = Counter(
         [
@@ -274,7 +274,7 @@ def _deltas(moves: Sequence[Move]) -> dict[int, Delta]:
     return deltas
 
 
-def _used(settled: Sequence[Settled]) -> dict[Use, int]:
+def used_of(settled: Sequence[Settled]) -> dict[Use, int]:
     """By how much these decisions raise what their attempts are billed for. Summed by intent first, of which a batch
     has a handful."""
     raised: dict[tuple[int, datetime, Channel, bool], int] = {}
@@ -321,7 +321,7 @@ def _real_ms(engine_time: timedelta, speed: float) -> int:
     return max(0, round(engine_time.total_seconds() / speed * 1e3))
 
 
-async def _events(settled: Sequence[Settled], owners: Mapping[int, Owner]) -> dict[int, list[str]]:
+async def events_of(settled: Sequence[Settled], owners: Mapping[int, Owner]) -> dict[int, list[str]]:
     events: dict[int, list[str]] = {}
     async for _, decision in breathing(settled):
         if decision.events:

@@ -5,7 +5,6 @@ only what is read after that decides. Several reports of one attempt are folded 
 keep one of them. Nothing here asks how often a report came: a row that has moved on makes a repeat change nothing.
 """
 
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine import metrics
 from engine.carriers.port import Command, Outcome, Receipt
-from engine.clock import Clock, real_now
+from engine.clock import Clock, real_now, real_s
 from engine.dispatch import facts, orders, record
 from engine.dispatch.breath import breathing
 from engine.dispatch.facts import AttemptKey, Campaign
@@ -106,7 +105,7 @@ async def settle(
     result = SettleResult()
     rest = told
     if known:
-        mine = {key: found for key, found in told.items() if key in known and not _may_suppress(found)}
+        mine = {key: found for key, found in told.items() if key in known and not may_suppress(found)}
         if mine:
             async with engine.begin() as conn:
                 lost = await _settle_known(conn, mine, known, context, result)
@@ -188,20 +187,20 @@ async def _settle_locked(
     await _lock(conn, told)
     known_campaigns = await _load_campaigns(conn, told, context)
     views = await facts.lock_attempts(conn, told)
-    now, now_real_s = context.clock.now(), time.time()
+    now, now_real_s = context.clock.now(), real_s()
     plans = await _one_off_plans(conn, told, known_campaigns)
     settled: list[Settled] = []
     async for view in breathing(views):
         campaign = known_campaigns[view.campaign_id]
         found = told[AttemptKey(view.campaign_id, view.prospect_id, view.attempt)]
-        decision = _fold(view, found, campaign, plans.get(view.prospect_id), now, now_real_s, renders=renders)
+        decision = fold(view, found, campaign, plans.get(view.prospect_id), now, now_real_s, renders=renders)
         settled.append((campaign, decision))
     if len(views) < len(told):
         result.unmatched += told.keys() - {record.key_of(decision) for _, decision in settled}
     changed = [each for each in settled if each[1].is_changed]
     await record.write(conn, changed, context.random, context.settings, context.writer)
     for campaign, decision in settled:
-        _collect(decision, campaign, result)
+        collect(decision, campaign, result)
 
 
 async def _settle_known(
@@ -215,15 +214,15 @@ async def _settle_known(
     await locks.lock_shared(conn, {locks.campaign_key(key.campaign_id) for key in told})
     known_campaigns = await _load_campaigns(conn, told, context)
     plans = await _one_off_plans(conn, told, known_campaigns)
-    now, now_real_s = context.clock.now(), time.time()
+    now, now_real_s = context.clock.now(), real_s()
     settled: list[Settled] = []
     async for key in breathing(sorted(told, key=facts.lock_order)):
         campaign = known_campaigns[key.campaign_id]
-        decision = _fold(known[key], told[key], campaign, plans.get(key.prospect_id), now, now_real_s)
+        decision = fold(known[key], told[key], campaign, plans.get(key.prospect_id), now, now_real_s)
         settled.append((campaign, decision))
     kept = await record.write(conn, settled, context.random, context.settings, context.writer)
     for campaign, decision in kept:
-        _collect(decision, campaign, result)
+        collect(decision, campaign, result)
     if len(kept) == len(told):
         return set()
     return told.keys() - {record.key_of(decision) for _, decision in kept}
@@ -232,7 +231,7 @@ async def _settle_known(
 async def _lock(conn: AsyncConnection, told: Mapping[AttemptKey, Sequence[Report]]) -> None:
     """Campaigns shared; the phones of possible opt-outs exclusive. A phone never changes, so it is read before."""
     shared = {locks.campaign_key(key.campaign_id) for key in told}
-    if stopping := [key for key in told if _may_suppress(told[key])]:
+    if stopping := [key for key in told if may_suppress(told[key])]:
         views = await facts.read_attempts(conn, stopping)
         phones = {locks.phone_key(view.account_id, view.phone) for view in views}
         await locks.lock_shared_and_exclusive(conn, shared, phones)
@@ -240,7 +239,7 @@ async def _lock(conn: AsyncConnection, told: Mapping[AttemptKey, Sequence[Report
         await locks.lock_shared(conn, shared)
 
 
-def _may_suppress(told: Sequence[Report]) -> bool:
+def may_suppress(told: Sequence[Report]) -> bool:
     for report in told:
         error = report.error or (report.event.error if report.event is not None else None)
         if error is not None and error.fault is Fault.OPTED_OUT:
@@ -272,7 +271,7 @@ async def _one_off_plans(
     }
 
 
-def _fold(
+def fold(
     view: AttemptView,
     told: Sequence[Report],
     campaign: Campaign,
@@ -291,7 +290,7 @@ def _fold(
     return call_flow.fold(view, told, plan, now, now_real_s, ref)
 
 
-def _collect(decision: Decision, campaign: Campaign, result: SettleResult) -> None:
+def collect(decision: Decision, campaign: Campaign, result: SettleResult) -> None:
     view = decision.view
     if decision.is_command_due and decision.command is not None and decision.carrier_id is not None:
         result.commands.append(orders.order_of(view, decision.carrier_id, decision.command))

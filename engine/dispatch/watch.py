@@ -2,7 +2,9 @@
 
 What cannot wait (a person without an agent, a lost command) is settled at once. For the rest the carrier is asked,
 after every deadline of the create has passed, and what it knows is folded like any report. `absent` counts only from a
-carrier whose look-up is authoritative, and only for a create that was never answered.
+carrier whose look-up is authoritative, and only for a create that was never answered and was doubtful before this look:
+its worker saw it end so, or an earlier look found no answer and as much time has passed since as a create may take. The
+row's own times would not do: they are another machine's, and clocks are set.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from engine.dispatch.facts import AttemptKey, Campaign
 from engine.dispatch.settle import SettleContext, SettleResult, settle
 from engine.ids import attempt_ref
 from engine.rules import call_flow, reports, sms_flow
+from engine.rules.attempt import AttemptState
 from engine.rules.decision import UNANSWERED, AttemptView, SmsPlan
 from engine.rules.reports import Report
 
@@ -34,10 +37,10 @@ async def watch_attempts(
     engine: AsyncEngine, keys: Collection[AttemptKey], carriers: Carriers, context: SettleContext
 ) -> SettleResult:
     """Settles what is due among `keys`; the result's commands are still to be carried out."""
-    due = await _read_due(engine, keys, context)
+    due = await read_due(engine, keys, context)
     now = context.clock.now()
-    asked = [each for each in due if _needs_lookup(*each, now)]
-    prompt = [each for each in due if not _needs_lookup(*each, now)]
+    asked = [each for each in due if needs_lookup(*each, now)]
+    prompt = [each for each in due if not needs_lookup(*each, now)]
     result = await settle(engine, {_key(view): [reports.CHECK] for view, _ in prompt}, context)
     if not asked:
         return result
@@ -48,7 +51,7 @@ async def watch_attempts(
     return await settle(engine, found, context)
 
 
-async def _read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
+async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
     limits = facts.limits_of(context.settings, context.clock.speed)
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         views = await facts.read_attempts(conn, keys)
@@ -58,11 +61,11 @@ async def _read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: 
     return [(view, campaigns[view.campaign_id]) for view in views if view.check_at is not None and view.check_at <= now]
 
 
-def _needs_lookup(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
+def needs_lookup(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
     return isinstance(campaign.plan, SmsPlan) or call_flow.needs_lookup(view, campaign.plan, now)
 
 
-def _is_hopeless(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
+def is_hopeless(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
     if isinstance(campaign.plan, SmsPlan):
         return sms_flow.is_hopeless(view, campaign.plan, now)
     return call_flow.is_hopeless(view, campaign.plan, now)
@@ -76,7 +79,7 @@ async def _look_up_all(
     async def look_up(view: AttemptView, campaign: Campaign) -> list[Report]:
         async with permits:
             lookup, is_authoritative = await _look_up(view, campaign, carriers)
-        return _learn(view, lookup, is_authoritative, _is_hopeless(view, campaign, now))
+        return learn(view, lookup, is_authoritative, is_hopeless(view, campaign, now))
 
     learned = await asyncio.gather(*(look_up(view, campaign) for view, campaign in asked))
     return {_key(view): found for (view, _), found in zip(asked, learned, strict=True)}
@@ -92,15 +95,15 @@ async def _look_up(view: AttemptView, campaign: Campaign, carriers: Carriers) ->
         return Lookup(LookupState.STILL_UNKNOWN), False
 
 
-def _learn(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_hopeless: bool) -> list[Report]:
+def learn(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_hopeless: bool) -> list[Report]:
     """What a look-up says of an attempt that is due."""
     is_unanswered = view.state in UNANSWERED
     if lookup.state is LookupState.FOUND:
         told = [reports.carrier(event, is_whole=True) for event in lookup.events]
         end = [reports.GIVE_UP] if is_hopeless and not is_unanswered else []
         return [reports.accepted(view.try_no, lookup.carrier_id), *told, reports.CHECK, *end]
-    if lookup.state is LookupState.ABSENT and is_authoritative and is_unanswered:
-        return [reports.doubtful(view.try_no), reports.absent(view.try_no)]
+    if lookup.state is LookupState.ABSENT and is_authoritative and view.state == AttemptState.UNKNOWN:
+        return [reports.absent(view.try_no)]
     return [reports.GIVE_UP if is_hopeless else reports.CHECK]
 
 

@@ -144,6 +144,7 @@ class Relay:
         keep: int,
         poll_s: float = 0.005,
         on_batch: Callable[[int, float], None] = _ignore,
+        lease_s: float = LEASE_S,
     ) -> None:
         self.owner = uuid.uuid4().hex
         self._db = db
@@ -151,6 +152,7 @@ class Relay:
         self._keep = keep
         self._poll_s = poll_s
         self._on_batch = on_batch
+        self._lease_s = lease_s
         self._epoch = 0  # of the leadership, for the log
         self._floor = Floor()
         self._drained_at = time.monotonic()
@@ -179,22 +181,26 @@ class Relay:
 
         Raises what the database raises; then nothing was numbered, or what was is in PostgreSQL to read.
         """
-        async with self._db.begin() as conn:
-            pending, xmin, xmax = (await conn.execute(_LOOK, {"floor": self._floor.value})).one()
-            self._floor.look(xmin, xmax)
-            if not pending:
-                self._drained_at = time.monotonic()
-                self._on_batch(0, 0.0)
-                return 0
-            batch = await self._sequence(conn)
+        batch = await self.number()
         if batch is None:
             return None
+        if not batch.chunks:
+            self._drained_at = time.monotonic()
+            self._on_batch(0, 0.0)
+            return 0
         await self._show(batch)
         self._on_batch(batch.count, time.monotonic() - self._drained_at)
         return batch.count
 
+    async def number(self) -> Batch | None:
+        """The transaction of `run_once`: an empty batch when nothing waits, None when another relay leads."""
+        async with self._db.begin() as conn:
+            pending, xmin, xmax = (await conn.execute(_LOOK, {"floor": self._floor.value})).one()
+            self._floor.look(xmin, xmax)
+            return await self._sequence(conn) if pending else Batch("", [])
+
     async def _sequence(self, conn: AsyncConnection) -> Batch | None:
-        lead = (await conn.execute(_LEAD, {"owner": self.owner, "lease_s": LEASE_S})).one_or_none()
+        lead = (await conn.execute(_LEAD, {"owner": self.owner, "lease_s": self._lease_s})).one_or_none()
         if lead is None:
             return None
         if lead[0] != self._epoch:

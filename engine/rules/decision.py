@@ -36,6 +36,7 @@ class Limits:
     straggler_s: float = 2.0  # an ended call waits so long for reports that its end has overtaken
     resend_after_s: float = 2.0  # a command that the carrier has not confirmed is sent again
     grace_s: float = 15.0  # on top of ring and call length, before the carrier is asked what became of a call
+    create_s: float = 7.0  # from an intent until its create is over: the ticket, and the request's timeout
     reconcile_after_s: float = 2.0
     reconcile_give_up_s: float = 120.0
     delivery_deadline_s: float = 72 * 3600.0
@@ -304,10 +305,14 @@ def is_acceptance(decision: Decision, report: Report) -> bool:
 
 
 def check_unanswered(decision: Decision, limits: Limits) -> None:
-    """Its watch is due and the create has no answer: doubtful, and looked up at growing intervals."""
-    decision.move(AttemptState.UNKNOWN)
+    """Its watch is due and the create has no answer: doubtful, and looked up at growing intervals.
+
+    When it was not doubtful before, its worker may still be about to send it: `absent` is believed at the next look,
+    which comes when a create that had its intent before this one is over.
+    """
+    least_s = limits.create_s if decision.move(AttemptState.UNKNOWN) else limits.reconcile_after_s
     waited_s = decision.elapsed_s(decision.view.intent_at, limits)
-    pause_s = min(max(limits.reconcile_after_s, waited_s / 2), LONGEST_LOOKUP_PAUSE_S)
+    pause_s = min(max(least_s, waited_s / 2), LONGEST_LOOKUP_PAUSE_S)
     decision.watch_at(decision.now_real_s + pause_s)
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import orjson
 from psycopg.errors import LockNotAvailable
@@ -16,7 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.clock import boottime
+from engine.clock import boottime, real_now
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable
 from engine.ids import encode, new_id
 from engine.rules import content
@@ -29,7 +30,7 @@ from engine.rules.purpose import Purpose
 from engine.store import accounts, audit, counts, locks, outbox
 
 TICKET_S = 2.0
-_TICKET_GRACE_S = 0.2  # between a ticket's last moment and the answer that no create begins any more
+TICKET_GRACE_S = 0.2  # between a ticket's last moment and the answer that no create begins any more
 _POLL_S, _LONGEST_POLL_S = 0.005, 0.08
 DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and the carrier
 _LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's key for this long
@@ -66,11 +67,13 @@ _MOVE = text(f"""
 _HAS_OPEN = text("""
     select exists (select from prospects where campaign_id = :id and next_attempt_at < 'infinity')
 """)
-# Intents set `check_at` past their ticket's end, so the open ones are a short stretch of that index. `+ 0` keeps the
-# planner from trusting statistics of a column that changes by the second.
+# Intents set `check_at` seconds past their ticket's end, so the open ones are a short stretch at the front of that
+# index. Before it lies only what is overdue: seen from there on, tickets are also found when a clock was set forward
+# meanwhile; the quarter of an hour is for clocks that are behind. `+ 0` keeps the planner from trusting statistics of a
+# column that changes by the second.
 _OPEN_TICKETS = text(f"""
     select prospect_id, attempt, try from attempts
-     where check_at >= clock_timestamp() and check_at < clock_timestamp() + interval '1 minute'
+     where check_at < cast(:now as timestamptz) + interval '15 minutes'
        and state + 0 = {AttemptState.RESERVED:d} and campaign_id = :id
 """)
 _STILL_OPEN = text(f"""
@@ -89,6 +92,14 @@ _SWEEP = text(f"""
               and exists (select from campaigns where id = :id and status = 'cancelled')
             order by next_attempt_at, id limit :limit for update skip locked))
 """)
+
+
+class Ticket(NamedTuple):
+    """One try of an attempt whose create may still begin."""
+
+    prospect_id: int
+    attempt: int
+    try_no: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +216,25 @@ async def transition(
 ) -> Campaign:
     """Starts, pauses, resumes or cancels. After a pause or cancel returned, no create of the campaign begins (P3).
 
+    Raises as `move`.
+    """
+    moved = await move(engine, account_id, campaign_id, action, now, actor=actor)
+    if action in (Action.PAUSE, Action.CANCEL):
+        await await_tickets(engine, campaign_id, ticket_s + TICKET_GRACE_S)
+    return moved
+
+
+async def move(
+    engine: AsyncEngine,
+    account_id: int,
+    campaign_id: int,
+    action: Action,
+    now: datetime,
+    *,
+    actor: str = audit.OPERATOR,
+) -> Campaign:
+    """The transaction of a transition: no intent is committed after it, but tickets may still be open.
+
     Raises NotFound; Conflict naming the state and what is allowed in it; InvalidInput naming what a start lacks;
     ContentRejected for a text that the content scan blocks;
     Unavailable while a large import holds the campaign.
@@ -221,8 +251,6 @@ async def transition(
         if action is Action.CANCEL:
             await counts.cancel_queued(conn, campaign_id)
         await audit.record(conn, account_id, actor, f"campaign.{action}", moved.public_id, now)
-    if action in (Action.PAUSE, Action.CANCEL):
-        await await_tickets(engine, campaign_id, ticket_s + _TICKET_GRACE_S)
     return moved
 
 
@@ -232,20 +260,28 @@ async def await_tickets(engine: AsyncEngine, campaign_id: int, bound_s: float) -
     Call it after the commit of a state that allows no new intent: the open ones can then only become fewer.
     """
     deadline = boottime() + bound_s
-    async with engine.connect() as conn:
-        rows = (await conn.execute(_OPEN_TICKETS, {"id": campaign_id})).all()
-    tickets = {
-        "prospects": [row.prospect_id for row in rows],
-        "attempts": [row.attempt for row in rows],
-        "tries": [row[2] for row in rows],
-    }
+    tickets = await open_tickets(engine, campaign_id)
     poll_s = _POLL_S
-    while rows and (left_s := deadline - boottime()) > 0:
+    while tickets and (left_s := deadline - boottime()) > 0:
         await asyncio.sleep(min(poll_s, left_s))
         poll_s = min(2 * poll_s, _LONGEST_POLL_S)
-        async with engine.connect() as conn:
-            if not (await conn.execute(_STILL_OPEN, tickets)).scalar():
-                return
+        if not await are_open(engine, tickets):
+            return
+
+
+async def open_tickets(engine: AsyncEngine, campaign_id: int) -> list[Ticket]:
+    """The intents of the campaign whose create may still begin."""
+    async with engine.connect() as conn:
+        rows = await conn.execute(_OPEN_TICKETS, {"id": campaign_id, "now": real_now()})
+        return [Ticket(row.prospect_id, row.attempt, row[2]) for row in rows]
+
+
+async def are_open(engine: AsyncEngine, tickets: Sequence[Ticket]) -> bool:
+    """Whether the create of any of them may still begin."""
+    prospects, attempts, tries = (list(column) for column in zip(*tickets, strict=True))
+    async with engine.connect() as conn:
+        params = {"prospects": prospects, "attempts": attempts, "tries": tries}
+        return bool((await conn.execute(_STILL_OPEN, params)).scalar())
 
 
 async def sweep_cancelled(conn: AsyncConnection, campaign_id: int, limit: int = 5_000) -> int:

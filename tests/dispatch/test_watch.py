@@ -8,7 +8,7 @@ import pytest
 
 from engine.carriers.instant import Instant
 from engine.carriers.port import Ack, CallRef, Capabilities, Carrier, Channel, Command, CommandKind, Lookup, LookupState
-from engine.clock import Clock, starting_at
+from engine.clock import Clock, real_now, starting_at
 from engine.dispatch.commands import execute
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.settle import SettleResult, settle, settle_callbacks
@@ -75,11 +75,28 @@ async def test_an_absent_create_goes_through_the_whole_intent_again(world: World
     campaign = await world.campaign(phones=PHONES[:1])
     (key,) = await reserve(world, campaign, clock)
     await due(world)
-    result = await watch(world, [key], Scripted(lookups={attempt_ref(*key): ABSENT}), clock)
-    assert result.released == [key]
+    absent = Scripted(lookups={attempt_ref(*key): ABSENT})
+    # The first look proves nothing: by a clock that is ahead, the create may be on its way still.
+    assert (await watch(world, [key], absent, clock)).released == []
+    row = await attempt(world, key)
+    assert row.state == AttemptState.UNKNOWN
+    assert row.check_at is not None
+    assert row.check_at - real_now() > timedelta(seconds=6)  # the ticket and the request's timeout are 7
+
+    await due(world)
+    assert (await watch(world, [key], absent, clock)).released == [key]
     assert (await attempt(world, key)).state == AttemptState.RELEASED
     assert await prospect(world, key) == (ProspectState.QUEUED, 1, None, "absent", False)
     await assert_adds_up(world, campaign)
+
+
+async def test_an_absent_create_that_ended_in_doubt_is_released_at_once(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock)
+    await settle(world.db, {key: [reports.doubtful(1)]}, context(clock))
+    await due(world)
+    result = await watch(world, [key], Scripted(lookups={attempt_ref(*key): ABSENT}), clock)
+    assert result.released == [key]
 
 
 async def test_absent_proves_nothing_from_a_carrier_whose_look_up_is_not_authoritative(

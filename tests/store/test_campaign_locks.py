@@ -43,6 +43,19 @@ async def _settle(db: AsyncEngine) -> None:
         await conn.execute(text("update attempts set state = 3"))
 
 
+@pytest.mark.parametrize("jump_s", [-600, 15, 3600])
+async def test_open_tickets_are_seen_when_a_clock_was_set_meanwhile(
+    db: AsyncEngine, campaign: Campaign, jump_s: int
+) -> None:
+    async with db.begin() as conn:
+        await _reserve(conn, campaign)
+        await conn.execute(
+            text("update attempts set check_at = clock_timestamp() + make_interval(secs => :s)"), {"s": 9 - jump_s}
+        )
+
+    assert len(await campaigns.open_tickets(db, campaign.id)) == 1
+
+
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 async def test_a_stop_waits_for_the_intent_before_it_and_for_its_ticket(
     db: AsyncEngine, campaign: Campaign, act: Act, action: str

@@ -1,0 +1,166 @@
+"""What a history is made of: the engine's transactions, each one atomic step, over a store of some kind.
+
+`PostgresSteps` calls the engine's own functions. `MemorySteps` keeps the rows in dictionaries and decides by the same
+rules. Both must answer alike: one contract suite runs over both, and whole histories are compared.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import NamedTuple, Protocol
+
+from engine.clock import Clock
+from engine.coordinator.shard import Claim, Due, Walk
+from engine.dispatch.facts import AttemptKey
+from engine.dispatch.facts import Campaign as Settled
+from engine.dispatch.hints import Hint
+from engine.dispatch.intent import IntentBatch
+from engine.dispatch.settle import SettleResult
+from engine.dispatch.watch import Watched
+from engine.rules.campaign import Action
+from engine.rules.decision import AttemptView
+from engine.rules.reports import Report
+from engine.rules.telephony import Channel
+from engine.settings import Settings
+from engine.store.callbacks import Report as Callback
+from engine.store.campaigns import Campaign, Ticket
+
+__all__ = ["Account", "Number", "Plan", "Settled", "Snapshot", "Steps", "Usable"]
+
+CARRIER = "simulated-command"
+SETTINGS = Settings.model_validate({"DATABASE_URL": "postgres://unused", "REDIS_URL": "redis://unused"})
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    id: int
+    agent: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that an account sends from."""
+
+    id: int
+    account_id: int
+    e164: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A campaign as its client asks for it."""
+
+    id: int
+    account_id: int
+    channel: Channel
+    mode: Mapping[str, object]
+    schedule: Mapping[str, object] | None = None
+    purpose: str = "marketing"
+    calls_per_second: float = 5.0
+
+
+class Usable(NamedTuple):
+    """A number as the coordinator sees it. `free_s`: engine time (epoch) from which it may send a campaign's text."""
+
+    id: int
+    number: str
+    free_s: float
+
+
+class Imported(NamedTuple):
+    added: int
+    held: int
+    released: int
+    duplicates: int
+    invalid: int
+
+
+class Person(NamedTuple):
+    """A prospect's row. `next_at` is empty text when due since ever, `infinity` when it is over."""
+
+    campaign_id: int
+    id: int
+    account_id: int
+    phone: str
+    state: int
+    attempt: int
+    outcome: int | None
+    reason: str | None
+    next_at: str
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything that is kept, in one canonical form: two stores with one history have equal snapshots."""
+
+    campaigns: list[tuple[int, str, str]] = field(default_factory=list)  # id, status, reason
+    people: list[Person] = field(default_factory=list)
+    attempts: list[AttemptView] = field(default_factory=list)
+    counts: dict[int, dict[str, int]] = field(default_factory=dict)
+    suppressed: list[tuple[int, str, str, datetime]] = field(default_factory=list)  # account, phone, source, when
+    free_s: dict[int, float] = field(default_factory=dict)  # number → engine time from which it may text
+    events: dict[int, list[tuple[int, str]]] = field(default_factory=dict)  # account → (number, body)
+    used: dict[tuple[int, date, str], int] = field(default_factory=dict)
+    unsettled: int = 0
+    unnumbered: int = 0
+
+
+class Steps(Protocol):
+    """Each method is one transaction, or one look. Identifiers are the store's own numbers."""
+
+    clock: Clock  # engine time; an operator may set it
+
+    # what is there before anything happens
+    async def prepare(
+        self, accounts: Sequence[Account], numbers: Sequence[Number], campaigns: Sequence[Plan]
+    ) -> None: ...
+
+    # clients
+    async def add_prospects(self, campaign_id: int, phones: Sequence[str]) -> int:
+        """How many were new. Raises Conflict."""
+        ...
+
+    async def import_csv(self, campaign_id: int, body: bytes) -> Imported: ...
+    async def move(self, campaign_id: int, action: Action) -> str:
+        """The new status; raises Conflict. Tickets may still be open."""
+        ...
+
+    async def open_tickets(self, campaign_id: int) -> list[Ticket]: ...
+    async def are_open(self, tickets: Sequence[Ticket]) -> bool: ...
+    async def opt_out(self, account_id: int, phone: str) -> int: ...
+
+    # coordinators
+    async def active(self) -> list[Campaign]:
+        """Campaigns that are dialing, or cancelled, by id."""
+        ...
+
+    async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]: ...
+    async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, int]]: ...
+    async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]: ...
+    async def usable(self, campaign: Campaign) -> list[Usable]: ...
+    async def sweep(self, campaign_id: int) -> int: ...
+    async def complete(self, campaign_id: int) -> bool: ...
+    async def overdue(self) -> list[AttemptKey]: ...
+    async def unsettled(self) -> list[int]: ...
+
+    # workers
+    async def commit_intents(self, hints: Sequence[Hint], channel: Channel) -> IntentBatch: ...
+    async def settle(
+        self,
+        learned: Mapping[AttemptKey, Sequence[Report]],
+        known: Mapping[AttemptKey, AttemptView] | None = None,
+    ) -> SettleResult: ...
+    async def settle_callbacks(self, ids: Collection[int]) -> SettleResult: ...
+    async def due_attempts(self, keys: Collection[AttemptKey]) -> list[Watched]: ...
+
+    # api, relay
+    async def receive(self, callbacks: Sequence[Callback]) -> list[int]: ...
+    async def number(self, relay: str) -> int | None:
+        """How many events got their number; None when another relay leads."""
+        ...
+
+    async def depose(self) -> None:
+        """The relays' lease has run out."""
+        ...
+
+    async def snapshot(self) -> Snapshot: ...

@@ -1,0 +1,198 @@
+"""The steps on PostgreSQL: each one the engine's own function, and nothing decided here."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from random import Random
+
+import orjson
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.clock import Clock
+from engine.coordinator import claim, inbox, watch
+from engine.coordinator.shard import Claim, Due, Walk
+from engine.dispatch import intent, settle
+from engine.dispatch.facts import AttemptKey
+from engine.dispatch.hints import Hint
+from engine.dispatch.intent import IntentBatch, IntentContext
+from engine.dispatch.settle import SettleContext, SettleResult
+from engine.dispatch.watch import Watched, read_due
+from engine.feed.relay import Relay
+from engine.rules.campaign import Action, CampaignStatus
+from engine.rules.decision import AttemptView
+from engine.rules.reports import Report
+from engine.rules.telephony import Channel
+from engine.simulation.port import CARRIER, SETTINGS, Account, Imported, Number, Plan, Snapshot, Usable
+from engine.simulation.postgres_snapshot import read_snapshot
+from engine.store import callbacks, campaigns, imports, prospects, senders, suppressions
+from engine.store.callbacks import Report as Callback
+from engine.store.campaigns import Campaign, Ticket
+
+_LEASE_S = 3_600.0  # the world says when a relay's lease runs out; the database's clock must not
+_WRITER = 1_000
+_SWEPT = 5_000
+
+_ACCOUNT = text("insert into accounts (id, name, agent, created_at) values (:id, :name, cast(:agent as jsonb), :now)")
+_NUMBER = text("""
+    insert into dids (id, account_id, number, capabilities, state, created_at)
+    values (:id, :account_id, :number, '{voice,sms}', 'active', :now)
+""")
+_CAMPAIGN = text("""
+    insert into campaigns (id, account_id, is_live, name, channel, purpose, status, carrier, mode, caller_ids, schedule,
+                           calls_per_second, created_at)
+    values (:id, :account_id, false, :name, :channel, :purpose, 'created', :carrier, cast(:mode as jsonb), '[]',
+            cast(:schedule as jsonb), :calls_per_second, :now)
+""")
+_DEPOSE = text("delete from leaders where name = 'relay'")
+
+
+class PostgresSteps:
+    """Over a migrated, empty database. `close` it: the relays hold a client that never connects."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, seed: int = 0) -> None:
+        self.clock = clock
+        self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._accounts: list[int] = []
+        self._owners: dict[int, int] = {}
+        self._random = Random(seed)
+        self._redis = Redis()
+        self._relays: dict[str, Relay] = {}
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def prepare(self, accounts: Sequence[Account], numbers: Sequence[Number], campaigns: Sequence[Plan]) -> None:
+        now = self.clock.now()
+        self._accounts = [account.id for account in accounts]
+        self._owners = {plan.id: plan.account_id for plan in campaigns}
+        async with self._engine.begin() as conn:
+            for account in accounts:
+                params = {"id": account.id, "name": f"account {account.id}", "agent": _json(account.agent), "now": now}
+                await conn.execute(_ACCOUNT, params)
+            for number in numbers:
+                params = {"id": number.id, "account_id": number.account_id, "number": number.e164, "now": now}
+                await conn.execute(_NUMBER, params)
+            for plan in campaigns:
+                await conn.execute(
+                    _CAMPAIGN,
+                    {
+                        "id": plan.id,
+                        "account_id": plan.account_id,
+                        "name": f"campaign {plan.id}",
+                        "channel": plan.channel,
+                        "purpose": plan.purpose,
+                        "carrier": CARRIER,
+                        "mode": _json(plan.mode),
+                        "schedule": _json(plan.schedule),
+                        "calls_per_second": plan.calls_per_second,
+                        "now": now,
+                    },
+                )
+
+    async def add_prospects(self, campaign_id: int, phones: Sequence[str]) -> int:
+        return await prospects.add(self._engine, await self._campaign(campaign_id), phones)
+
+    async def import_csv(self, campaign_id: int, body: bytes) -> Imported:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield body
+
+        campaign = await self._campaign(campaign_id)
+        told = await imports.run_import(self._engine, campaign, self.clock.now(), chunks())
+        return Imported(told.added, told.held, told.released, told.duplicates, told.invalid)
+
+    async def move(self, campaign_id: int, action: Action) -> str:
+        campaign = await self._campaign(campaign_id)
+        moved = await campaigns.move(self._engine, campaign.account_id, campaign_id, action, self.clock.now())
+        return str(moved.status)
+
+    async def open_tickets(self, campaign_id: int) -> list[Ticket]:
+        return sorted(await campaigns.open_tickets(self._engine, campaign_id))
+
+    async def are_open(self, tickets: Sequence[Ticket]) -> bool:
+        return await campaigns.are_open(self._engine, tickets)
+
+    async def opt_out(self, account_id: int, phone: str) -> int:
+        async with self._engine.begin() as conn:
+            return await suppressions.add(conn, account_id, [phone], "opted_out", "api", self.clock)
+
+    async def active(self) -> list[Campaign]:
+        live = (CampaignStatus.DIALING, CampaignStatus.CANCELLED)
+        async with self._reader.connect() as conn:
+            found = [await campaigns.list_campaigns(conn, each) for each in self._accounts]
+        return sorted((each for some in found for each in some if each.status in live), key=lambda each: each.id)
+
+    async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]:
+        return await claim.claim(self._reader, wanted, self.clock.now(), self.clock.speed)
+
+    async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, int]]:
+        return await claim.queued_behind(self._reader, walks)
+
+    async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]:
+        found = await claim.read_due(self._reader, {campaign_id: (False, prospect_ids)})
+        return sorted(found.get(campaign_id, []))
+
+    async def usable(self, campaign: Campaign) -> list[Usable]:
+        async with self._reader.connect() as conn:
+            found = await senders.of_campaign(conn, campaign)
+        return [Usable(each.id, each.number, each.sms_free_epoch) for each in found.usable]
+
+    async def sweep(self, campaign_id: int) -> int:
+        async with self._engine.begin() as conn:
+            return await campaigns.sweep_cancelled(conn, campaign_id, _SWEPT)
+
+    async def complete(self, campaign_id: int) -> bool:
+        return await campaigns.complete_if_done(self._engine, campaign_id, self.clock.now())
+
+    async def overdue(self) -> list[AttemptKey]:
+        return [AttemptKey(*key) for key in await watch.overdue(self._reader)]
+
+    async def unsettled(self) -> list[int]:
+        return await inbox.unsettled(self._reader)
+
+    async def commit_intents(self, hints: Sequence[Hint], channel: Channel) -> IntentBatch:
+        answer_s = SETTINGS.carrier_timeout_s + SETTINGS.reconcile_after_s
+        context = IntentContext(channel, self.clock, SETTINGS.ticket_s, answer_s, _WRITER)
+        return await intent.commit_intents(self._engine, hints, context)
+
+    async def settle(
+        self,
+        learned: Mapping[AttemptKey, Sequence[Report]],
+        known: Mapping[AttemptKey, AttemptView] | None = None,
+    ) -> SettleResult:
+        return await settle.settle(self._engine, learned, self._context(), known or {})
+
+    async def settle_callbacks(self, ids: Collection[int]) -> SettleResult:
+        return await settle.settle_callbacks(self._engine, ids, self._context())
+
+    async def due_attempts(self, keys: Collection[AttemptKey]) -> list[Watched]:
+        return await read_due(self._engine, keys, self._context())
+
+    async def receive(self, received: Sequence[Callback]) -> list[int]:
+        async with self._engine.begin() as conn:
+            return await callbacks.insert_many(conn, received)
+
+    async def number(self, relay: str) -> int | None:
+        if relay not in self._relays:
+            self._relays[relay] = Relay(self._engine, self._redis, keep=1, lease_s=_LEASE_S)
+            self._relays[relay].owner = relay
+        batch = await self._relays[relay].number()
+        return None if batch is None else batch.count
+
+    async def depose(self) -> None:
+        async with self._engine.begin() as conn:
+            await conn.execute(_DEPOSE)
+
+    async def snapshot(self) -> Snapshot:
+        return await read_snapshot(self._reader)
+
+    async def _campaign(self, campaign_id: int) -> Campaign:
+        async with self._reader.connect() as conn:
+            return await campaigns.get(conn, self._owners[campaign_id], campaign_id)
+
+    def _context(self) -> SettleContext:
+        return SettleContext(self.clock, SETTINGS, _WRITER + 1, random=self._random)
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

@@ -1,0 +1,166 @@
+"""The rows of the in-memory store: what PostgreSQL's tables hold, as far as histories reach."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import orjson
+
+from engine.clock import Clock
+from engine.rules.campaign import CampaignStatus
+from engine.rules.decision import AttemptView
+from engine.rules.purpose import Purpose
+from engine.rules.stats import COUNTERS, Delta
+from engine.simulation.port import CARRIER, Account, Number, Plan
+from engine.store.callbacks import Report as Callback
+from engine.store.campaigns import Campaign
+
+SINCE_EVER = datetime.min.replace(tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class CampaignRow:
+    """As the statements of `dispatch.campaigns` and `dispatch.facts` return it, JSON as text."""
+
+    id: int
+    account_id: int
+    channel: str
+    purpose: str
+    mode: str
+    schedule: str | None
+    calls_per_second: float
+    agent: str | None
+    name: str
+    created_at: datetime
+    status: str = CampaignStatus.CREATED
+    status_reason: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    carrier: str = CARRIER
+    is_direct: bool = False
+    is_system: bool = False
+    is_live: bool = False
+    content: str | None = None
+    did_policy: str | None = None
+    limits: str | None = None
+    identification: str | None = None
+    seen: Campaign | None = None  # as last read
+
+    def campaign(self) -> Campaign:
+        if self.seen is None or (self.seen.status, self.seen.status_reason) != (self.status, self.status_reason):
+            self.seen = self._read()
+        return self.seen
+
+    def _read(self) -> Campaign:
+        return Campaign(
+            self.id, self.account_id, False, False, False, self.name, self.channel, Purpose(self.purpose),
+            CampaignStatus(self.status), self.status_reason, self.carrier, orjson.loads(self.mode), (), None,
+            orjson.loads(self.schedule) if self.schedule else None, self.calls_per_second, self.created_at,
+            self.started_at, self.ended_at,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class ProspectRow:
+    campaign_id: int
+    id: int
+    account_id: int
+    phone: str
+    data: Mapping[str, object] | None = None
+    state: int = 0
+    attempt: int = 1
+    outcome: int | None = None
+    reason: str | None = None
+    next_at: datetime = SINCE_EVER
+
+
+@dataclass(slots=True)
+class AttemptRow:
+    view: AttemptView
+    error_code: str | None = None
+
+
+@dataclass(slots=True)
+class CallbackRow:
+    id: int
+    campaign_id: int
+    prospect_id: int
+    attempt: int
+    callback: Callback
+    received_at: datetime
+    is_settled: bool
+
+
+@dataclass(slots=True)
+class NumberRow:
+    number: Number
+    free_at: datetime = SINCE_EVER
+
+
+@dataclass(slots=True)
+class Suppression:
+    source: str
+    created_at: datetime
+
+
+@dataclass
+class Rows:
+    """All tables. Ids ascend as PostgreSQL's sequences do, which also count rows that a conflict turns away."""
+
+    clock: Clock
+    accounts: dict[int, Account] = field(default_factory=dict)
+    campaigns: dict[int, CampaignRow] = field(default_factory=dict)
+    prospects: dict[int, ProspectRow] = field(default_factory=dict)
+    by_phone: dict[tuple[int, str], ProspectRow] = field(default_factory=dict)
+    attempts: dict[tuple[int, int], AttemptRow] = field(default_factory=dict)
+    numbers: dict[int, NumberRow] = field(default_factory=dict)
+    suppressions: dict[tuple[int, str], Suppression] = field(default_factory=dict)
+    counts: dict[int, dict[str, int]] = field(default_factory=dict)
+    used: Counter[tuple[int, date, str]] = field(default_factory=Counter)
+    callbacks: dict[int, CallbackRow] = field(default_factory=dict)
+    callback_keys: set[tuple[date, str, str]] = field(default_factory=set)
+    outbox: list[tuple[int, list[str]]] = field(default_factory=list)
+    events: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
+    relay: str = ""
+    last_prospect_id: int = 0
+    last_callback_id: int = 0
+
+    def add_campaign(self, plan: Plan) -> None:
+        account = self.accounts[plan.account_id]
+        self.campaigns[plan.id] = CampaignRow(
+            id=plan.id,
+            account_id=plan.account_id,
+            channel=plan.channel,
+            purpose=plan.purpose,
+            mode=orjson.dumps(plan.mode).decode(),
+            schedule=None if plan.schedule is None else orjson.dumps(plan.schedule).decode(),
+            calls_per_second=plan.calls_per_second,
+            agent=None if account.agent is None else orjson.dumps(account.agent).decode(),
+            name=f"account {plan.account_id}",
+            created_at=self.clock.now(),
+        )
+
+    def add_prospect(
+        self, campaign: CampaignRow, phone: str, data: Mapping[str, object] | None = None
+    ) -> ProspectRow | None:
+        """None when the campaign has the number."""
+        self.last_prospect_id += 1
+        if (campaign.id, phone) in self.by_phone:
+            return None
+        row = ProspectRow(campaign.id, self.last_prospect_id, campaign.account_id, phone, data)
+        self.prospects[row.id] = self.by_phone[campaign.id, phone] = row
+        return row
+
+    def of_campaign(self, campaign_id: int) -> list[ProspectRow]:
+        return [row for row in self.prospects.values() if row.campaign_id == campaign_id]
+
+    def count(self, deltas: Mapping[int, Delta]) -> None:
+        for campaign_id, delta in deltas.items():
+            sums = self.counts.setdefault(campaign_id, dict.fromkeys(COUNTERS, 0))
+            for name, amount in zip(COUNTERS, delta.values(), strict=True):
+                sums[name] += amount
+
+    def publish(self, events: Mapping[int, list[str]]) -> None:
+        self.outbox += [(account_id, some) for account_id, some in events.items() if some]

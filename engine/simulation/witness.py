@@ -1,0 +1,237 @@
+"""What was seen of a history, and whether the promises held: the named checkers of P1–P7 over it.
+
+`engine.checks` asks the same of rows in PostgreSQL. Here nothing has to be inferred from rows: the order in which
+things happened is known.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import orjson
+
+from engine.checks.events import disorder
+from engine.dispatch.intent import Intent, IntentBatch
+from engine.ids import attempt_ref
+from engine.rules.attempt import AttemptState
+from engine.rules.campaign import Action
+from engine.rules.campaign_config import VoiceMode
+from engine.rules.prospect import Outcome, ProspectState
+from engine.rules.stats import COUNTERS, imbalance
+from engine.rules.telephony import Channel
+from engine.rules.usage import billed, day_of, meter_of
+from engine.rules.whereabouts import whereabouts
+from engine.simulation.port import SETTINGS, Person, Snapshot
+
+if TYPE_CHECKING:
+    from engine.simulation.world import World
+
+_OVER = (ProspectState.COMPLETED, ProspectState.CANCELLED)
+# Why somebody may wait for ever, if nobody changes the campaign or brings what is missing.
+_GOOD_REASONS = ("missing_value", "outside_window", "no_timezone", "no_rule_for_country")
+_LAST_WORDS = ("voice.completed", "voice.ai.completed", "voice.failed", "sms.delivered", "sms.failed")
+
+
+class Witness:
+    """Told by the world of what happens; `judge` looks at the end of it. `problems` name promise and checker."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.problems: list[str] = []
+        # After a jump a call seems to have lasted for longer than any call may, and a text to have been sent long ago.
+        self._jumps_s = sum(abs(each.amount) for each in world.script.faults if each.kind.startswith("clock."))
+        self._still: set[int] = set()  # campaigns whose pause or cancel was answered
+        self._moves: Counter[int] = Counter()
+        self._stopped: set[tuple[int, str]] = set()
+        self._intended: Counter[tuple[int, int, int]] = Counter()  # prospect, attempt, try
+
+    def problem(self, promise: str, what: str) -> None:
+        if len(self.problems) < 20:
+            self.problems.append(f"{promise} {what}")
+
+    # while it happens
+
+    def moved(self, campaign_id: int, action: Action) -> None:
+        self._moves[campaign_id] += 1
+        if action is Action.RESUME:
+            self._still.discard(campaign_id)
+
+    def moves(self, campaign_id: int) -> int:
+        """How often the campaign was moved by a client."""
+        return self._moves[campaign_id]
+
+    def answered(self, campaign_id: int, moves: int) -> None:
+        """A pause or cancel was answered. It says nothing when somebody has resumed the campaign meanwhile."""
+        if self._moves[campaign_id] == moves:
+            self._still.add(campaign_id)
+
+    def stopped(self, account_id: int, phone: str) -> None:
+        self._stopped.add((account_id, phone))
+
+    def intended(self, batch: IntentBatch) -> None:
+        for intent in batch.granted:
+            hint, data = intent.hint, intent.data
+            name = attempt_ref(hint.campaign_id, hint.prospect_id, hint.attempt)
+            key = (hint.prospect_id, hint.attempt, intent.try_no)
+            self._intended[key] += 1
+            if self._intended[key] > 1:
+                self.problem("P2", f"intended_once: {name} try {intent.try_no} was intended twice")
+            if (hint.account_id, hint.phone) in self._stopped:
+                self.problem("P5", f"suppressed_left_alone: {name} was intended after {hint.phone} had opted out")
+            if not intent.campaign.hours.holds(whereabouts(hint.phone, data), intent.intent_at):
+                self.problem("P5", f"inside_window: {name} was intended at {intent.intent_at.isoformat()}, outside")
+
+    def begun(self, intent: Intent) -> None:
+        if intent.hint.campaign_id in self._still:
+            self.problem("P3", f"still_when_answered: a create of campaign {intent.hint.campaign_id} began after it")
+        mode = intent.campaign.mode
+        most = mode.concurrent_calls if isinstance(mode, VoiceMode) and not self._jumps_s else None
+        if most is not None and self._world.carrier.up(intent.campaign.id) >= most:
+            self.problem("P4", f"calls_at_once: campaign {intent.campaign.id} has more than {most} calls up")
+
+    def left_waiting(self, seen: Snapshot, live: Collection[int]) -> None:
+        """An operator gives up on these campaigns: whoever waits must do so for a good reason."""
+        for person in seen.people:
+            is_waiting = person.campaign_id in live and person.state == ProspectState.QUEUED
+            if is_waiting and not (person.reason or "").startswith(_GOOD_REASONS):
+                self.problem("P1", f"nobody_forgotten: {person} waits without a reason")
+
+    # at its end
+
+    def judge(self, end: Snapshot) -> None:
+        checks: tuple[tuple[str, Callable[[Snapshot], list[str]]], ...] = (
+            ("P1", self.counts_add_up), ("P1", self.counts_equal_rows), ("P1", self.all_are_over),
+            ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.attempts_contiguous),
+            ("P4", self.sms_spacing), ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
+            ("P7", self.accounts_agree),
+        )  # fmt: skip
+        for promise, check in checks:
+            for found in check(end):
+                self.problem(promise, f"{check.__name__}: {found}")
+
+    def counts_add_up(self, end: Snapshot) -> list[str]:
+        return [f"{each}: {fault}" for each, sums in end.counts.items() for fault in imbalance(sums)]
+
+    def counts_equal_rows(self, end: Snapshot) -> list[str]:
+        found: dict[int, Counter[str]] = defaultdict(Counter)
+        for person in end.people:
+            found[person.campaign_id].update(_counters_of(person))
+        return [
+            f"{each}: {name} is counted as {end.counts[each][name]}, the rows say {found[each][name]}"
+            for each in end.counts
+            for name in COUNTERS
+            if end.counts[each][name] != found[each][name]
+        ]
+
+    def all_are_over(self, end: Snapshot) -> list[str]:
+        left = [
+            f"{person} is not over"
+            for person in end.people
+            if person.state not in _OVER or person.next_at != "infinity"
+        ]
+        live = [
+            f"campaign {id_} is {status}"
+            for id_, status, _ in end.campaigns
+            if status not in ("completed", "cancelled")
+        ]
+        waiting = [f"{end.unsettled} callbacks, {end.unnumbered} events"] if end.unsettled or end.unnumbered else []
+        return left + live + waiting
+
+    def usage_equals_attempts(self, end: Snapshot) -> list[str]:
+        plans = {plan.id: plan for plan in self._world.script.campaigns}
+        found: Counter[tuple[int, object, str]] = Counter()
+        for view in end.attempts:
+            plan = plans[view.campaign_id]
+            quantity = billed(plan.channel, view.carrier_id, view.segments, view.duration_s)
+            meter = meter_of(plan.channel, is_ai=plan.mode.get("ai") is True)
+            found[view.account_id, day_of(view.intent_at), meter] += quantity
+        counted = {key: amount for key, amount in found.items() if amount}
+        return [] if counted == end.used else [f"{end.used} counted, the attempts say {counted}"]
+
+    def accepted_once(self, end: Snapshot) -> list[str]:
+        log = self._world.carrier.log
+        known = {attempt_ref(view.campaign_id, view.prospect_id, view.attempt): view.phone for view in end.attempts}
+        times = Counter(line.ref for line in log)
+        twice = [f"{ref} was accepted {n} times" for ref, n in times.items() if n > 1]
+        return twice + [f"{line.ref} has no attempt" for line in log if known.get(line.ref) != line.to]
+
+    def attempts_contiguous(self, end: Snapshot) -> list[str]:
+        numbers: dict[int, list[int]] = defaultdict(list)
+        for view in end.attempts:
+            numbers[view.prospect_id].append(view.attempt)
+        open_ = [f"{view.prospect_id}-{view.attempt} is open" for view in end.attempts if view.check_at is not None]
+        return open_ + [f"{id_}: {some}" for id_, some in numbers.items() if some != list(range(1, len(some) + 1))]
+
+    def sms_spacing(self, _end: Snapshot) -> list[str]:
+        """By the clock that the limits are judged by, and by the time that truly passed: one of them has the gap."""
+        by_number: dict[str, list[int]] = defaultdict(list)
+        for line in self._world.carrier.log:
+            if line.channel is Channel.SMS:
+                by_number[line.from_].append(line.begun_us)
+        least_s = SETTINGS.sms_gap_s / self._world.script.speed - SETTINGS.ticket_s
+        return [
+            f"{number}: two texts {(later - earlier) / 1e6:.1f} s apart"
+            for number, times in by_number.items()
+            for earlier, later in pairwise(sorted(times))
+            if (later - earlier) / 1e6 < least_s - self._jumps_s
+        ]
+
+    def gapless(self, end: Snapshot) -> list[str]:
+        return [
+            f"account {each}: {[n for n, _ in log]}"
+            for each, log in end.events.items()
+            if [n for n, _ in log] != list(range(1, len(log) + 1))
+        ]
+
+    def causes_come_first(self, end: Snapshot) -> list[str]:
+        problems = []
+        for log in end.events.values():
+            seen: dict[str, dict[str, int]] = defaultdict(dict)
+            for number, body in log:
+                event = orjson.loads(body)
+                if event["trackingId"]:
+                    seen[event["trackingId"]].setdefault(event["type"], number)
+            for tracking_id, types in seen.items():
+                problems += [f"{tracking_id}: {fault}" for fault in disorder(types, is_complete=True)]
+        return problems
+
+    def told_once(self, end: Snapshot) -> list[str]:
+        """Every ended attempt has one last word, and every other event of it once."""
+        told: Counter[tuple[str, str]] = Counter()
+        last: Counter[str] = Counter()
+        for log in end.events.values():
+            for _, body in log:
+                event = orjson.loads(body)
+                if event["trackingId"]:
+                    told[event["trackingId"], event["type"]] += 1
+                    last[event["trackingId"]] += event["type"] in _LAST_WORDS
+        ended = [view for view in end.attempts if view.state == AttemptState.ENDED]
+        names = [attempt_ref(view.campaign_id, view.prospect_id, view.attempt) for view in ended]
+        twice = [
+            f"{name}: {type_} told {n} times" for (name, type_), n in told.items() if n > 1 and type_ != "voice.amd"
+        ]
+        return twice + [f"{name}: {last[name]} last words" for name in names if last[name] != 1]
+
+    def accounts_agree(self, end: Snapshot) -> list[str]:
+        owners = {plan.id: plan.account_id for plan in self._world.script.campaigns}
+        numbers = {number.id: number.account_id for number in self._world.script.numbers}
+        people = [f"{person}" for person in end.people if owners[person.campaign_id] != person.account_id]
+        attempts = [
+            f"{view}"
+            for view in end.attempts
+            if not owners[view.campaign_id] == view.account_id == numbers[view.did_id]
+        ]
+        return people + attempts
+
+
+def _counters_of(person: Person) -> dict[str, int]:
+    """Which counters one row stands for, as `checks.prospects` recounts them."""
+    found = {"total": 1, ProspectState(person.state).label: 1}
+    if person.state == ProspectState.COMPLETED and person.outcome is not None:
+        found[Outcome(person.outcome).label] = 1
+    if person.state == ProspectState.QUEUED and person.attempt > 1:
+        found["retrying"] = 1
+    if person.state == ProspectState.CANCELLED and person.reason in ("suppressed", "opted_out"):
+        found["suppressed"] = 1
+    return found

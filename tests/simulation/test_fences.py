@@ -1,0 +1,91 @@
+"""Negative controls: a store, or a watch, with one fence taken away is caught, and what catches it is short."""
+
+import pytest
+
+from engine.carriers.port import Lookup, LookupState
+from engine.dispatch.facts import AttemptKey
+from engine.dispatch.hints import Hint
+from engine.dispatch.watch import learn
+from engine.rules import reports
+from engine.rules.attempt import AttemptState
+from engine.rules.decision import UNANSWERED, AttemptView, Decision
+from engine.rules.reports import Report
+from engine.simulation.memory import MemorySteps
+from engine.simulation.runner import Build, shortest
+from engine.simulation.script import write
+from engine.simulation.world import Learn, play
+
+MOST_SEEDS = 150
+MOST_ENTRIES = 8
+
+
+class NoUniqueIntent(MemorySteps):
+    """An intent is granted whatever the attempt's row and the prospect's say."""
+
+    def attempt_state(self, hint: Hint) -> int | None:
+        return None
+
+    def prospect_state(self, hint: Hint) -> int | None:
+        return 0
+
+
+class NoStateGuard(MemorySteps):
+    """What is written is not compared with what it was decided from."""
+
+    def may_write(self, decision: Decision) -> bool:
+        return (decision.view.prospect_id, decision.view.attempt) in self.attempts
+
+
+class NoMonotoneRank(MemorySteps):
+    """A late report finds an ended attempt as if it were under way."""
+
+    def read(self, key: AttemptKey) -> AttemptView | None:
+        view = super().read(key)
+        if view is not None and view.state == AttemptState.ENDED:
+            return view._replace(state=AttemptState.PLACED, answered_at=None, ended_at=None)
+        return view
+
+    def may_write(self, decision: Decision) -> bool:
+        return True
+
+
+class OptOutsUnseen(MemorySteps):
+    def is_suppressed(self, account_id: int, phone: str) -> bool:
+        return False
+
+
+class NumbersNeverRest(MemorySteps):
+    def is_free(self, did_id: int) -> bool:
+        return True
+
+
+def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_last: bool) -> list[Report]:
+    """What nobody knows was never sent."""
+    if lookup.state is not LookupState.FOUND and view.state in UNANSWERED:
+        return [reports.doubtful(view.try_no), reports.absent(view.try_no)]
+    return learn(view, lookup, is_authoritative, is_last)
+
+
+@pytest.mark.parametrize(
+    ("build", "believes", "promise"),
+    [
+        (NoUniqueIntent, learn, "P2"),
+        (NoStateGuard, learn, "P"),
+        (NoMonotoneRank, learn, "P6"),
+        (OptOutsUnseen, learn, "P5"),
+        (NumbersNeverRest, learn, "P4"),
+        (MemorySteps, believes_anything, "P2"),
+    ],
+    ids=["unique intent", "state guard", "monotone rank", "opt-out", "sender", "unknown"],
+)
+async def test_without_a_fence_a_promise_breaks_within_few_seeds(build: Build, believes: Learn, promise: str) -> None:
+    for seed in range(MOST_SEEDS):
+        history = await play(write(seed), build, believes)
+        if any(problem.startswith(promise) for problem in history.problems):
+            break
+    else:
+        pytest.fail(f"nothing was caught within {MOST_SEEDS} seeds")
+    short = await shortest(history, build, believes)
+    assert any(problem.startswith(promise) for problem in short.problems)
+    assert len(short.script.faults) + len(short.script.deeds) + len(short.script.contacts) <= MOST_ENTRIES
+    assert not (await play(short.script, MemorySteps)).problems, "the engine itself holds the same history"

@@ -1,0 +1,39 @@
+"""The same histories on PostgreSQL, step by step, and the checkers of a live database over what they leave."""
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.checks.evidence import Create, Evidence
+from engine.checks.report import run_checks
+from engine.clock import Clock
+from engine.simulation.runner import play_on_both
+from engine.simulation.script import write
+from engine.simulation.timeline import REAL_START_S
+from engine.simulation.world import History
+
+SEEDS = 100
+GROUP = 20
+
+
+def _evidence(engine: AsyncEngine, history: History) -> Evidence:
+    script = history.script
+    return Evidence(engine, Clock(REAL_START_S, script.start.timestamp(), script.speed), _creates(history))
+
+
+def _creates(history: History) -> tuple[Create, ...]:
+    return tuple(
+        Create(line.ref, REAL_START_S + line.begun_us / 1e6, True, line.from_, line.to, line.channel)
+        for line in history.accepted
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, SEEDS, GROUP))
+async def test_a_hundred_histories_are_the_same_on_postgresql(db: AsyncEngine, first: int) -> None:
+    for seed in range(first, first + GROUP):
+        history = await play_on_both(write(seed, is_short=True), db)
+        assert not history.problems, f"seed {seed}: {history.problems}"
+        if not any(fault.kind.startswith("clock.") for fault in history.script.faults):
+            promises = ("P1", "P2", "P5", "P7")
+            broken = [result for result in await run_checks(_evidence(db, history), promises) if not result.passed]
+            assert not broken, f"seed {seed}"
