@@ -37,4 +37,4 @@ async def test_a_server_that_forgets_commits_is_refused(own_database_url: str) -
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_every_usual_scheme_is_psycopgs(scheme: str) -> None:
-    assert database.sqlalchemy_url(f"{scheme}://u@h/d") == "postgresql+psycopg://u@h/d"
+    assert hosts.sqlalchemy_url(f"{scheme}://u@h/d") == "postgresql+psycopg://u@h/d"
