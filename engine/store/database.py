@@ -48,7 +48,8 @@ def connect(
     path. Close it with `await engine.dispose()`."""
     options = (
         f"-c idle_in_transaction_session_timeout={idle_in_transaction_ms}"
-        f" -c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off{_KEYED if keyed else ''}{_WATCH_CLIENT}"
+        f" -c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off"
+        f"{_KEYED if keyed else ''}{_WATCH_CLIENT}"
     )
     engine = create_async_engine(
         sqlalchemy_url(url),

@@ -33,8 +33,3 @@ async def test_a_server_that_forgets_commits_is_refused(own_database_url: str) -
             await database.check_server(engine)
     finally:
         await engine.dispose()
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_every_usual_scheme_is_psycopgs(scheme: str) -> None:
-    assert hosts.sqlalchemy_url(f"{scheme}://u@h/d") == "postgresql+psycopg://u@h/d"
