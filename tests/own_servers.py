@@ -169,13 +169,25 @@ def new_standby(home: Home, name: str, primary: Postgres) -> Postgres:
     return Postgres(home, room, primary.host, {"primary_conninfo": f"{source} application_name={name}"})
 
 
-def new_redis(home: Home, name: str, host: str = LOOPBACK) -> tuple[Guarded, int]:
-    """An empty Redis server, not started, and its port."""
-    room, port = home.room(name), choose_port(0)
-    (room / redis_server.NAME).mkdir()
-    home.own(room)
-    command = [*redis_server.command_line(home.redis_program, host, port), "--protected-mode", "no"]
-    return Guarded(redis_server.NAME, room, home.account, command), port
+class Redis(Guarded):
+    """A Redis server that everyone may use. `start` returns when it answers."""
+
+    def __init__(self, home: Home, name: str, host: str = LOOPBACK) -> None:
+        room, self.host, self.port = home.room(name), host, choose_port(0)
+        (room / redis_server.NAME).mkdir()
+        home.own(room)
+        command = redis_server.command_line(home.redis_program, host, self.port)
+        super().__init__(redis_server.NAME, room, home.account, [*command, "--protected-mode", "no"])
+
+    def url(self, database: int) -> str:
+        return redis_server.url(self.host, self.port, database)
+
+    def start(self) -> None:
+        super().start()
+        deadline = time.monotonic() + START_S
+        while not redis_server.is_ready(self.pid, self.host, self.port):
+            assert time.monotonic() < deadline, self.log()[-2000:]
+            time.sleep(_POLL_S)
 
 
 def _children(pid: int) -> list[int]:
