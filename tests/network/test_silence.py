@@ -11,10 +11,11 @@ import pytest
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.runtime import REDIS_TIMEOUT_S, connect_redis
 from engine.store.database import CONNECT_S, SILENCE_S, connect
+from tests.acceptance.stack import until
 from tests.network.namespaces import Machine, Network
 from tests.own_servers import Redis, home, new_postgres
 from workers import broker
@@ -103,12 +104,15 @@ async def _seconds(work: Callable[[], Awaitable[object]], error: type[Exception]
     return time.monotonic() - begun
 
 
-async def _sleep(conn: object) -> None:
-    await conn.execute(text("select pg_sleep(25)"))  # type: ignore[attr-defined]
+async def _sleep(conn: AsyncConnection) -> None:
+    await conn.execute(text("select pg_sleep(25)"))
 
 
 async def _until_asleep(engine: AsyncEngine) -> None:
-    async with asyncio.timeout(SLACK_S), engine.connect() as conn:
-        question = text("select count(*) from pg_stat_activity where query like '%pg_sleep(25)%' and state = 'active'")
-        while (await conn.execute(question)).scalar_one() < 2:  # one of them is the question
-            await asyncio.sleep(0.01)
+    question = text("select count(*) from pg_stat_activity where wait_event = 'PgSleep'")
+
+    async def is_asleep() -> bool:
+        async with engine.connect() as conn:
+            return (await conn.execute(question)).scalar_one() > 0
+
+    await until(is_asleep, "the statement to be under way")

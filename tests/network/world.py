@@ -79,7 +79,8 @@ def _start(supervisor: Supervisor, servers: Servers, machines: dict[str, Machine
     network = _start_carrier(supervisor, machines[CARRIER], folder)
     address, port = machines["api"].address, choose_port(0)
     url = f"http://{address}:{port}"
-    environment = {**engine_environment(network, port), **SETTINGS, "CARILLON_HOST": address, "CARILLON_PUBLIC_URL": url}
+    places = {"CARILLON_HOST": address, "CARILLON_PUBLIC_URL": url}
+    environment = {**engine_environment(network, port), **SETTINGS, **places}
     upgrade(servers.database_url)
     key, _, _ = asyncio.run(seed(servers.database_url, network.agent_url, CIVIL_SPEED))
     for name in PROCESSES:
