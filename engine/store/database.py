@@ -1,6 +1,9 @@
 """The connection to PostgreSQL: one engine per process, with the session settings that the promises need."""
 
-from sqlalchemy import text
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine.errors import Misconfigured
@@ -29,6 +32,8 @@ _WATCH_CLIENT = (
     " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000"
 )
 
+# The server ended the session of a client that stood still in a transaction; or it is a standby, or has become one.
+_OUTAGES = (IdleInTransactionSessionTimeout, ReadOnlySqlTransaction)
 
 # For sessions that only look rows up by key: the planner must not be talked into scanning a table by statistics that
 # were taken when a volatile state column looked different (a fixed 11–14 ms per batch when it was).
@@ -60,7 +65,19 @@ def connect(
         execution_options={KEYED: keyed},
     )
     ask_last_first(engine.sync_engine)
+    _tell_outages(engine.sync_engine)
     return engine
+
+
+def _tell_outages(engine: Engine) -> None:
+    """An outage is an OperationalError that ends the connection, also where psycopg has another class for it."""
+
+    @event.listens_for(engine, "handle_error")
+    def tell(context: ExceptionContext) -> None:
+        cause, failed = context.original_exception, context.sqlalchemy_exception
+        if isinstance(cause, _OUTAGES) and isinstance(failed, InternalError):
+            context.is_disconnect = True
+            raise OperationalError(failed.statement, failed.params, cause, connection_invalidated=True)
 
 
 async def check_server(engine: AsyncEngine) -> None:

@@ -224,7 +224,7 @@ async def test_a_create_that_is_given_up_is_taken_from_the_kernel(connect: Conne
             connection.settimeout(5)
             assert b"doubt" in connection.recv(65_536)
             with pytest.raises(ConnectionResetError):
-                connection.recv(65_536)
+                await asyncio.to_thread(connection.recv, 65_536)
 
 
 async def test_a_pool_timeout_before_the_bytes_is_not_sent(witness: Witness, connect: Connect) -> None:

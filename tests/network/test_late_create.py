@@ -1,4 +1,4 @@
-"""A create that was given up is not delivered by the kernel when the link is back: it may have been repeated by then."""
+"""A create that was given up is not delivered by the kernel when the link is back: it may have been repeated."""
 
 import asyncio
 import os
