@@ -22,7 +22,7 @@ from tests.acceptance.stack import Stack, create, phones, running_stack, until, 
 
 pytestmark = pytest.mark.slow
 
-PEOPLE = 900
+PEOPLE = 700
 KILL_AFTER = 300  # creates
 PACE = 120  # a second: as many may still be under way, with a slot and an intent of the old primary
 RECOVERY_S = 20.0
@@ -55,7 +55,7 @@ async def test_nobody_is_lost_or_called_twice_by_a_failover(stack: Stack, pair: 
         await asyncio.to_thread(pair.fail_over)
         called, promoted = len(stack.creates()), time.monotonic()
         await until(lambda: len(stack.creates()) > called + PACE, "calls after the failover", RECOVERY_S)
-        print(f"first calls {time.monotonic() - promoted:.1f} s after the promotion")
+        print(f"calls of new intents {time.monotonic() - promoted:.1f} s after the promotion")
         found = await until_completed(api, campaign)
         assert found["completed"] == found["total"] == PEOPLE
         await until(lambda: len(seen) >= len(recorded(pair)), "the last event")
@@ -73,10 +73,10 @@ def test_carillon_check_judges_the_promoted_server(stack: Stack, pair: Pair, mon
 
 async def test_an_old_primary_that_comes_back_acknowledges_nothing(stack: Stack, pair: Pair) -> None:
     await asyncio.to_thread(pair.primary.start)
-    old = connect(pair.primary.url, pool_size=1)
+    old = connect(pair.primary.url, pool_size=1, statement_timeout_ms=1000)  # which a waiting commit does not end
     try:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2.0), old.begin() as conn:
+            async with asyncio.timeout(3.0), old.begin() as conn:
                 await conn.execute(text("update campaigns set name = name"))
     finally:
         await old.dispose()

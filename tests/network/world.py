@@ -46,6 +46,9 @@ class World:
     def mend_answers(self, client: str, server: str) -> None:
         self.machines[server].mend(self.machines[client])
 
+    async def has(self, process: str, name: str, value: float) -> bool:
+        return await self.figure(process, name) == value
+
     async def figure(self, process: str, name: str) -> float:
         """The sum of one metric of one process over all its labels."""
         port = self.stack.supervisor.child(process).facts
@@ -53,7 +56,8 @@ class World:
         url = f"http://{self.machines[process].address}:{port['metrics_port']}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             lines = (await answer.text()).splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.partition("{")[0].split()[0] == name)
+        found = [line for line in lines if line.partition("{")[0].split()[0] == name]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
 @contextmanager

@@ -1,5 +1,3 @@
-import asyncio
-
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -7,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.errors import Misconfigured
 from engine.store import database
+from tests.acceptance.stack import until
 
 
 async def _setting(engine: AsyncEngine, name: str) -> str:
@@ -44,8 +43,7 @@ async def test_a_session_that_the_server_ended_is_an_outage(database_url: str) -
     try:
         async with engine.connect() as conn:
             pid = (await conn.execute(text("select pg_backend_pid()"))).scalar_one()
-            while await _is_alive(watching, pid):
-                await asyncio.sleep(0.01)
+            await until(lambda: _is_gone(watching, pid), "the server to end the session")
             with pytest.raises(OperationalError) as raised:
                 await conn.execute(text("select 1"))
         assert raised.value.connection_invalidated
@@ -71,7 +69,7 @@ async def test_a_server_that_cannot_be_written_is_away(database_url: str) -> Non
         await engine.dispose()
 
 
-async def _is_alive(engine: AsyncEngine, pid: int) -> bool:
+async def _is_gone(engine: AsyncEngine, pid: int) -> bool:
     async with engine.connect() as conn:
-        found = await conn.execute(text("select exists (select from pg_stat_activity where pid = :pid)"), {"pid": pid})
+        found = await conn.execute(text("select not exists (select from pg_stat_activity where pid = :pid)"), {"pid": pid})
         return bool(found.scalar())
