@@ -15,8 +15,8 @@ from tests.network.world import CARRIER, POSTGRES, REDIS, World, running_world
 
 pytestmark = pytest.mark.slow
 
-PACE = 60  # calls a second
-PEOPLE = 1800
+PACE = 40  # calls a second
+PEOPLE = 1500
 GO_ON_S = 40.0
 HEALS_S = 20.0  # far below the minutes that TCP would take by itself; a quiet machine needs a fifth of it
 WORKER = "worker-1"
