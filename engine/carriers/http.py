@@ -5,10 +5,13 @@ written at most once, and only if its ticket still allows it in the very loop tu
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +19,7 @@ import aiohttp
 import orjson
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
-from aiohttp.connector import Connection
+from aiohttp.connector import AddrInfoType, Connection
 
 from engine.carriers import fence
 from engine.carriers.port import CarrierError, Fault, Outcome, Receipt, Ticket
@@ -24,6 +27,7 @@ from engine.clock import boottime, real_now
 
 Form = Sequence[tuple[str, str]]
 
+_DISCARD = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _MAX_RETRY_AFTER_S = 3600.0  # a carrier that asks for more is asking for an operator
 
 
@@ -181,7 +185,11 @@ class CarrierHttp:
         if self._session is None:
             options = self._options
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=options.connections, keepalive_timeout=30),
+                connector=aiohttp.TCPConnector(
+                    limit=options.connections,
+                    keepalive_timeout=30,
+                    socket_factory=partial(_forgetful_socket, options.total_timeout_s),
+                ),
                 timeout=aiohttp.ClientTimeout(total=options.total_timeout_s, connect=options.connect_timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 request_class=options.request_class,
@@ -196,6 +204,23 @@ class CarrierHttp:
         lateness_s = sent_at - slot if sent_at is not None and slot is not None else None
         latency_s = boottime() - sent_at if sent_at is not None else None
         self._options.on_create(CreateTiming(answer.status if answer else 0, lateness_s, latency_s))
+
+
+def _forgetful_socket(timeout_s: float, address: AddrInfoType) -> socket.socket:
+    """A socket whose kernel delivers nothing that we have given up.
+
+    While a link is silent, TCP keeps what was written and sends it again and again, for minutes, also after a close and
+    after the death of the process. The link comes back, and with it a create that was looked up meanwhile, found absent
+    and repeated. So a close discards what was not delivered (linger 0: a reset in place of an orderly end), and what is
+    not acknowledged within the request's own timeout is dropped even if the process stands still.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1e3))
+    return made
 
 
 def valid_for_s(not_after: datetime, ticket: Ticket) -> int:

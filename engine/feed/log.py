@@ -12,6 +12,7 @@ from engine.rules.events import Owner, owner_of
 
 # Names one history of this database, without a stored value that a backup would carry along: the cluster, its timeline
 # (a restore to a point in time and a failover begin a new one), the database and the table (pg_restore makes new ones).
+# A new history may go on where the old one ended; `engine.feed.tails` looks.
 EPOCH = """(
     select to_hex(control.system_identifier) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
            || '.' || base.oid || '.' || 'events'::regclass::oid

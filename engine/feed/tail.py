@@ -101,6 +101,11 @@ class Tail:
         """The lowest number in memory; `last + 1` when there is none."""
         return self.last + 1 - len(self._lines)
 
+    @property
+    def newest(self) -> Chunk | None:
+        """The newest event; None when none is in memory."""
+        return Chunk(self.account_id, self.last, self.last, self._lines[-1]) if self._lines else None
+
     def accept(self, chunk: Chunk) -> bool:
         """Takes what is new in the chunk and sends it. False: it begins after `last + 1`, and nothing was taken."""
         if chunk.first > self.last + 1:

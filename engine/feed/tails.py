@@ -16,7 +16,8 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.feed import chunks
-from engine.feed.log import EventLog
+from engine.feed.chunks import Chunk
+from engine.feed.log import EventLog, Heads
 from engine.feed.tail import Subscription, Tail
 
 READ_EVENTS = 2_000
@@ -134,7 +135,8 @@ class Tails:
                 tail.restart(chunk.first - 1)
 
     async def _read_once(self) -> None:
-        followed = {chunks.stream_key(self._epoch, tail.account_id).encode(): tail for tail in self._tails.values()}
+        epoch = self._epoch
+        followed = {chunks.stream_key(epoch, tail.account_id).encode(): tail for tail in self._tails.values()}
         positions: dict[chunks.Key, chunks.Position] = {key: f"{tail.last}-0" for key, tail in followed.items()}
         async with asyncio.timeout(2 * BLOCK_S):
             positions[self._wake_key] = self._wake_id
@@ -146,6 +148,8 @@ class Tails:
                 self._wake_id = entries[-1][0].decode()
                 continue
             for chunk in chunks.joined((chunks.parse(tail.account_id, entry) for entry in entries), SEND_BYTES):
+                if epoch != self._epoch:
+                    return  # the rest is of another history
                 if not tail.accept(chunk):
                     await self._fill(tail, chunk.first - 1)
                     tail.accept(chunk)
@@ -169,10 +173,7 @@ class Tails:
     async def _sweep_once(self) -> None:
         heads = await self._log.heads(self._tails)
         if heads.epoch != self._epoch:
-            _log.warning("streams.epoch_changed", epoch=heads.epoch)
-            for tail in self.all():
-                tail.restart(heads.newest.get(tail.account_id, 0))
-        self._epoch = heads.epoch
+            await self._enter(heads)
         for tail in self.all():
             head = heads.newest.get(tail.account_id)
             if head is None:
@@ -182,6 +183,26 @@ class Tails:
             tail.forget()
             self._drop_idle(tail)
         self._seen = heads.newest
+
+    async def _enter(self, heads: Heads) -> None:
+        """Follows another history of the database, and tells the clients whom it contradicts.
+
+        After a failover that lost nothing it goes on where the old one ended. What a failover or a restore lost is the
+        end of the log, and numbers are given in the order of ids that are not given again: so the new history has the
+        newest event that was shown, at its number, only if it has all before it.
+        """
+        shown = {tail: tail.newest for tail in self.all()}
+        going_on = {tail for tail, newest in shown.items() if await self._has(tail, newest)}
+        self._epoch = heads.epoch
+        restarted = [tail for tail in self.all() if tail not in going_on or tail.newest != shown[tail]]
+        _log.warning("streams.epoch_changed", epoch=heads.epoch, accounts=len(shown), contradicted=len(restarted))
+        for tail in restarted:
+            tail.restart(heads.newest.get(tail.account_id, 0))
+
+    async def _has(self, tail: Tail, newest: Chunk | None) -> bool:
+        if newest is None:
+            return tail.last == 0
+        return await self._log.read(tail.account_id, newest.first - 1, newest.last, 1) == newest
 
     def _drop_idle(self, tail: Tail) -> None:
         now = time.monotonic()

@@ -1,9 +1,13 @@
 """The connection to PostgreSQL: one engine per process, with the session settings that the promises need."""
 
-from sqlalchemy import text
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine.errors import Misconfigured
+from engine.store.hosts import ask_last_first, sqlalchemy_url
 
 # A client that stops inside a transaction would block a pause for as long as it likes (DESIGN 2a).
 IDLE_IN_TRANSACTION_MS = 500
@@ -12,12 +16,24 @@ STATEMENT_TIMEOUT_MS = 30_000
 # Four lanes of a worker may each hold 500 phone locks; 64 × 100 connections, PostgreSQL's default, is too few.
 MIN_LOCKS = 20_000
 
+# A lost link or machine says nothing, and left to itself TCP believes in it for a quarter of an hour. A server whose
+# kernel is silent for so long is away; a slow statement is not silence, since the kernel answers for it.
+SILENCE_S = 5
+CONNECT_S = 3  # for each of the servers in the URL; one that is silent is asked again a little later
+_WATCH_SERVER = {
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": SILENCE_S * 1000,
+}
+# The same the other way round: or the sessions of a lost client would fill the server for two hours.
+_WATCH_CLIENT = (
+    " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000"
+)
 
-def sqlalchemy_url(url: str) -> str:
-    """The same URL with psycopg 3 as its driver."""
-    scheme, _, rest = url.partition("://")
-    return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
-
+# The server ended the session of a client that stood still in a transaction; or it is a standby, or has become one.
+_OUTAGES = (IdleInTransactionSessionTimeout, ReadOnlySqlTransaction)
 
 # For sessions that only look rows up by key: the planner must not be talked into scanning a table by statistics that
 # were taken when a volatile state column looked different (a fixed 11–14 ms per batch when it was).
@@ -33,19 +49,35 @@ def connect(
     idle_in_transaction_ms: int = IDLE_IN_TRANSACTION_MS,
     keyed: bool = False,
 ) -> AsyncEngine:
-    """An engine for `postgresql://…`; `keyed` for the workers' hot path. Close it with `await engine.dispose()`."""
+    """An engine for `postgresql://…`, of one server or of several (`engine.store.hosts`); `keyed` for the workers' hot
+    path. Close it with `await engine.dispose()`."""
     options = (
         f"-c idle_in_transaction_session_timeout={idle_in_transaction_ms}"
-        f" -c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off{_KEYED if keyed else ''}"
+        f" -c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off"
+        f"{_KEYED if keyed else ''}{_WATCH_CLIENT}"
     )
-    return create_async_engine(
+    engine = create_async_engine(
         sqlalchemy_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=False,
-        connect_args={"options": options, "connect_timeout": 10},
+        connect_args={"options": options, "connect_timeout": CONNECT_S, **_WATCH_SERVER},
         execution_options={KEYED: keyed},
     )
+    ask_last_first(engine.sync_engine)
+    _tell_outages(engine.sync_engine)
+    return engine
+
+
+def _tell_outages(engine: Engine) -> None:
+    """An outage is an OperationalError that ends the connection, also where psycopg has another class for it."""
+
+    @event.listens_for(engine, "handle_error")
+    def tell(context: ExceptionContext) -> None:
+        cause, failed = context.original_exception, context.sqlalchemy_exception
+        if isinstance(cause, _OUTAGES) and isinstance(failed, InternalError):
+            context.is_disconnect = True
+            raise OperationalError(failed.statement, failed.params, cause, connection_invalidated=True)
 
 
 async def check_server(engine: AsyncEngine) -> None:

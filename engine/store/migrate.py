@@ -8,7 +8,7 @@ from sqlalchemy import NullPool, create_engine
 
 from engine.clock import real_now
 from engine.store import partitions
-from engine.store.database import sqlalchemy_url
+from engine.store.hosts import sqlalchemy_url
 
 LOCK_TIMEOUT_MS = 3_000
 

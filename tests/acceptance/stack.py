@@ -106,11 +106,11 @@ def running_stack(folder: Path, *, workers: int = 2, coordinators: int = 1, **se
                 supervisor.start(f"coordinator-{number}", MODULES["coordinator"], environment)
                 supervisor.wait_ready(f"coordinator-{number}")
             stack = Stack(servers, supervisor, network, environment, f"http://{HOST}:{port}", key, log)
-            asyncio.run(_register_senders(stack))
+            asyncio.run(register_senders(stack))
             yield stack
 
 
-async def _register_senders(stack: Stack) -> None:
+async def register_senders(stack: Stack) -> None:
     async with stack.api() as api:
         for number in senders():
             await api.post("/api/dids", {"number": number, "capabilities": ["voice", "sms"]})

@@ -214,6 +214,19 @@ async def test_a_timeout_after_the_bytes_is_unknown(witness: Witness, connect: C
     assert len(witness.arrivals) == 1
 
 
+async def test_a_create_that_is_given_up_is_taken_from_the_kernel(connect: Connect) -> None:
+    """A close discards what was not delivered, which the other end sees as a reset; `tests/network` has the reason."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        http = connect("http://{}:{}".format(*listener.getsockname()), total_timeout_s=0.2)
+        await post(http, "doubt", fresh_ticket())
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(5)
+            assert b"doubt" in connection.recv(65_536)
+            with pytest.raises(ConnectionResetError):
+                await asyncio.to_thread(connection.recv, 65_536)
+
+
 async def test_a_pool_timeout_before_the_bytes_is_not_sent(witness: Witness, connect: Connect) -> None:
     witness.may_answer.clear()
     http = connect(witness.url, connections=1, connect_timeout_s=0.2)

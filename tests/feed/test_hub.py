@@ -187,6 +187,36 @@ async def see_another_history(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     assert client.events[-1][2]["payload"] == {"n": "new"}
 
 
+@pytest.mark.parametrize(("copied", "expected"), [("body", [9, 10, 11]), ("'{\"other\": 1}'", [9, 10, 10, 11])])
+async def test_a_history_that_goes_on_resets_nobody(
+    own_database_url: str, redis: Redis, copied: str, expected: list[int]
+) -> None:
+    """As after a failover: another epoch, and all that was shown is there at its number, or something else is."""
+    db = connect(own_database_url)
+    async with Hub(db, redis) as hub:
+        await record(db, redis, 1, [event(n=n) for n in range(10)])
+        client, silent = Client(), Client()
+        await hub.subscribe(1, client, Trunx, ALL, "8")
+        await hub.subscribe(2, silent, Trunx, ALL, None)  # of an account without any event
+        async with db.begin() as conn:
+            await conn.execute(text("alter table events rename to events_old"))
+            await conn.execute(text("create table events (like events_old including all)"))
+            await conn.execute(
+                text(f"insert into events select account_id, seq, recorded_on, {copied} from events_old")
+            )
+        if len(expected) > 3:
+            await eventually(lambda: client.events[-1][0] == "replay.reset")
+        await record(db, redis, 1, [event(n="new")])
+        await record(db, redis, 2, [event(n="first")])
+        await client.until(11)
+        await silent.until(1)
+        assert client.ids == expected
+        assert silent.ids == [1]
+        resets = [name for name, _, _ in client.events + silent.events if name == "replay.reset"]
+        assert len(resets) == len(expected) - 3
+    await db.dispose()
+
+
 async def test_a_reader_that_falls_behind_catches_up(db: AsyncEngine, redis: Redis) -> None:
     """It stalls while far more arrives than memory and its buffer hold, then reads on."""
     async with Hub(db, redis, memory_events=50, slow_reader_bytes=2_000) as hub:
