@@ -86,6 +86,7 @@ _KEYED: Json = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     "example": "0d2f6a3c-autumn-1",
 }
+_ONCE = {"NewKeyOut": "key", "NewWebhookOut": "secret"}  # shown once: a replayed answer leaves it out
 # Where the id of what a 201 made leads: the schema of the answer → path parameter.
 _MADE = {
     "CampaignOut": "campaign_id",
@@ -108,6 +109,8 @@ def complete(described: Json) -> Json:
     for place, more in _PROPERTIES.items():
         name, _, field = place.partition(".")
         _narrow(schemas[name]["properties"][field], more)
+    for name, field in _ONCE.items():
+        schemas[name]["required"].remove(field)
     for name, example in _EXAMPLES.items():
         schemas[name].setdefault("examples", [example])
     described["components"]["securitySchemes"][_TOKEN] = {
