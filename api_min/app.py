@@ -70,7 +70,7 @@ health = APIRouter(include_in_schema=False)
 
 
 class Application(FastAPI):
-    """FastAPI whose documentation is complete, and says what is answered: faults of validation are a 400, never a 422."""
+    """FastAPI whose documentation is complete, and says what is answered."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

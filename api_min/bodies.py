@@ -76,7 +76,7 @@ class _Patience:
     """Waits for a body only while it keeps coming: one that hardly does would hold its connection, and an import one of
     few places, for as long as it likes. What the server itself waits for does not count."""
 
-    __slots__ = ("_received", "_receive", "_waited_s")
+    __slots__ = ("_receive", "_received", "_waited_s")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -136,9 +136,11 @@ def most_connections() -> int:
     return may_open - RESERVED_FILES
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """None, for the attribute that held it."""
     if timer is not None:
         timer.cancel()
+    return None
 
 
 def _send_at_once(transport: asyncio.Transport) -> None:

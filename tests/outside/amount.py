@@ -1,7 +1,7 @@
 """How much is tried: a sample by default, `CARILLON_OUTSIDE_INPUTS=1000000` for a night.
 
-The number is that of inputs per target. Every run of the sample draws the same ones, so that the suite is steady; a long
-run draws anew, and prints how to repeat what it found.
+The number is that of inputs per target. Every run of the sample draws the same ones, so that the suite is steady; a
+long run draws anew, and prints how to repeat what it found.
 """
 
 import os

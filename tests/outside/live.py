@@ -39,18 +39,18 @@ class Live:
 
 
 @contextmanager
-def live(urls: Mapping[str, str], clock: Clock, **changes: object) -> Iterator[Live]:
-    """A serving api whose settings are `urls` and `changes`."""
+def live(urls: Mapping[str, str], clock: Clock | None, **changes: object) -> Iterator[Live]:
+    """A serving api whose settings are `urls` and `changes`; at wall time without a clock."""
     settings = Settings.model_validate({**urls, **changes})
-    started: asyncio.Future[Live] | Any = None
-    ready, ended = threading.Event(), threading.Event()
+    ready = threading.Event()
     found: list[Live | BaseException] = []
     stop: list[Callable[[], None]] = []
 
     async def serve() -> None:
-        db = connect(settings.sqlalchemy_url, pool_size=1)
-        await clock_store.save(db, clock)
-        await db.dispose()
+        if clock is not None:
+            db = connect(settings.sqlalchemy_url, pool_size=1)
+            await clock_store.save(db, clock)
+            await db.dispose()
         over = asyncio.Event()
         async with serving(settings) as api:
             loop = asyncio.get_running_loop()
@@ -66,7 +66,6 @@ def live(urls: Mapping[str, str], clock: Clock, **changes: object) -> Iterator[L
             found.append(error)
         finally:
             ready.set()
-            ended.set()
 
     thread = threading.Thread(target=run, name="api")
     thread.start()

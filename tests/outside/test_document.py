@@ -81,9 +81,7 @@ def test_its_good_answer_has_a_form(path: str, method: str, operation: dict[str,
 
 
 @each_operation
-def test_its_parameters_and_body_have_a_form_and_an_example(
-    path: str, method: str, operation: dict[str, Any]
-) -> None:
+def test_its_parameters_and_body_have_a_form_and_an_example(path: str, method: str, operation: dict[str, Any]) -> None:
     names = re.findall(r"\{(\w+)\}", path)
     parameters = {each["name"]: each for each in operation["parameters"]}
     assert set(names) <= parameters.keys()

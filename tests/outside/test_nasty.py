@@ -42,6 +42,7 @@ VALUES = [
     None, True, -1, 0, 10**18, 2**63, 1.5, 1e308, "", " ", "\t\r\n", "\u2028", "\ufeff", "😀" * 500, "x" * 100_000,
     [], {}, [[]], [None], {"a": "b"}, DEEP, [DEEP], "{{", "https://[", "https://a:99999/", "sip:\r\nVia: x",
 ]  # fmt: skip
+Things = Mapping[str, str]
 CALLED = [each for each in OPERATIONS if each[0] not in STREAMS]
 each_operation = pytest.mark.parametrize(
     ("path", "method", "operation"), CALLED, ids=[f"{method.upper()} {path}" for path, method, _ in CALLED]
@@ -54,7 +55,7 @@ def key(outside: Live) -> str:
 
 
 @pytest.fixture(scope="module")
-def things(outside: Live, key: str) -> Mapping[str, str]:
+def things(outside: Live, key: str) -> Things:
     return outside.run(make_things(outside.api, key))
 
 
@@ -92,7 +93,12 @@ def test_in_paths_and_queries(
 
 @each_operation
 def test_in_bodies(
-    outside: Live, session: requests.Session, things: Mapping[str, str], path: str, method: str, operation: dict[str, Any]
+    outside: Live,
+    session: requests.Session,
+    things: Things,
+    path: str,
+    method: str,
+    operation: dict[str, Any],
 ) -> None:
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if not body:

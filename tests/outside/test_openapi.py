@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from tests.outside.amount import tries
 from tests.outside.live import Live
-from tests.outside.things import DID, make_things
 from tests.outside.test_document import DOCUMENT, PUBLIC, STREAMS
+from tests.outside.things import DID, make_things
 
 SAMPLE = 12
 REQUESTS_PER_INPUT = 0.01  # of the long mode's number: a request costs what a hundred parses cost
