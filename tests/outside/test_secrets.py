@@ -194,9 +194,9 @@ def rows_with(outside: Live, secrets: list[str]) -> set[str]:
         tables = conn.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
         for (table,) in tables:
             for secret in secrets:
-                as_bytes = "\\x" + secret.encode().hex()
-                query = f"select exists (select from {table} t where position(%s in t::text) > 0 or position(%s in t::text) > 0)"
-                if conn.execute(query, [secret, as_bytes[2:]]).fetchone() == (True,):  # type: ignore[arg-type]
+                either = "position(%s in t::text) > 0 or position(%s in t::text) > 0"  # as text, or as bytes
+                query = f"select exists (select from {table} t where {either})"
+                if conn.execute(query, [secret, secret.encode().hex()]).fetchone() == (True,):  # type: ignore[arg-type]
                     found.add(table)
     return found
 
