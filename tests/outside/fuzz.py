@@ -1,4 +1,4 @@
-"""The same targets under atheris, which looks for new paths through the code: `python -m tests.outside.fuzz csv -runs=1000000`.
+"""The same targets under atheris, which looks for new paths: `python -m tests.outside.fuzz csv -runs=1000000`.
 
 atheris is no dependency of the suite: `pip install atheris` first (it has wheels for CPython on Linux x86-64).
 """
