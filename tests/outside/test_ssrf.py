@@ -150,9 +150,11 @@ async def test_a_compressed_answer_is_not_unpacked(inside: tuple[int, list[str]]
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        async with egress.guarded_session(allow_private=True, timeout_s=30) as session:
-            async with session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/") as answer:
-                assert await egress.read_at_most(answer, 2_000_000) == packed
+        async with (
+            egress.guarded_session(allow_private=True, timeout_s=30) as session,
+            session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/") as answer,
+        ):
+            assert await egress.read_at_most(answer, 2_000_000) == packed
     finally:
         await runner.cleanup()
 

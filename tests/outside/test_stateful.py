@@ -12,7 +12,8 @@ from tests.outside.live import Live
 from tests.outside.test_document import DOCUMENT, STREAMS
 from tests.outside.things import DID
 
-SAMPLE = 6
+SAMPLE = 3
+STEPS = 12
 REQUESTS_PER_INPUT = 0.001  # each is a conversation
 UNCHECKED = [positive_data_acceptance, negative_data_rejection]
 
@@ -32,4 +33,4 @@ def test_conversations_are_answered_as_documented(outside: Live) -> None:
         def validate_response(self, response: Any, case: Any, **more: Any) -> None:
             case.validate_response(response, excluded_checks=UNCHECKED)
 
-    run_state_machine_as_test(Conversation, settings=tries(SAMPLE, REQUESTS_PER_INPUT))
+    run_state_machine_as_test(Conversation, settings=tries(SAMPLE, REQUESTS_PER_INPUT, STEPS))
