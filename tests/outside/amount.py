@@ -15,7 +15,10 @@ IS_LONG = INPUTS > 0
 
 
 def tries(sample: int, share: float = 1.0, steps: int = 50) -> Callable[[Any], Any]:
-    """`sample` inputs in the suite; in the long mode `INPUTS`, or a share of them where each is a request; `steps` of each conversation."""
+    """`sample` inputs in the suite; in the long mode `INPUTS`, or a share of them where each is a request.
+
+    `steps` is the length of each conversation.
+    """
     count = max(sample, int(INPUTS * share)) if IS_LONG else sample
     return settings(
         max_examples=count,
