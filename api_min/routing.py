@@ -54,7 +54,9 @@ def _refuse_nul(request: Request) -> None:
     if "\0" in request.scope["path"]:
         raise NotFound("nothing has a NUL character in its name")
     if b"%00" in request.scope["query_string"]:
-        raise InvalidInput("the query contains a NUL character (%00); remove it")
+        names = [name for name, value in request.query_params.multi_items() if "\0" in name + value]
+        fault = "contains a NUL character (%00); remove it"
+        raise InvalidInput(f"{', '.join(names)[:80]}: {fault}", dict.fromkeys(names[:10], fault))
 
 
 class StreamedRoute(ApiRoute):

@@ -19,7 +19,7 @@ from tests.outside.live import Live
 from tests.outside.test_document import DOCUMENT, PUBLIC, STREAMS
 from tests.outside.things import DID, make_things
 
-SAMPLE = 12
+SAMPLE = 6
 REQUESTS_PER_INPUT = 0.01  # of the long mode's number: a request costs what a hundred parses cost
 
 # Rules know more than a schema can say: whose number it is, at what hour, in which state.

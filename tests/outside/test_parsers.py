@@ -16,7 +16,7 @@ from tests.outside import strategies as outside
 from tests.outside import targets
 from tests.outside.amount import tries
 
-SAMPLE = 120
+SAMPLE = 60
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.outside.amount import tries
 from tests.outside.live import Live
 from tests.outside.test_document import STREAMS
 
-SAMPLE = 25
+SAMPLE = 15
 REQUESTS_PER_INPUT = 0.01
 DEADLINE_S = 15.0
 UPGRADE = (
