@@ -1,7 +1,9 @@
 """Reading a request's body: whole and bounded for JSON, streamed and unbounded for imports."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import orjson
@@ -9,9 +11,14 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
-from engine.errors import InvalidInput, TooLarge
+from engine.errors import InvalidInput, TooLarge, TooSlow
+
+PATIENCE_S = 20.0  # with a body that has not begun
+LEAST_BYTES_PER_S = 1_000  # of a body on its way
+
+MOST_LEVELS = 100  # of objects and lists in one another; 254 is what can be written down again
 
 _UNREAD = object()
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -23,7 +30,7 @@ class ApiRequest(Request):
     """A request whose body is at most `max_bytes`, and whose JSON is strict: no NaN, no bottomless nesting."""
 
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int) -> None:
-        super().__init__(scope, receive)
+        super().__init__(scope, _Patience(receive))
         self._max_bytes = max_bytes
         self._whole: bytes | None = None
         self._parsed: Any = _UNREAD
@@ -31,6 +38,7 @@ class ApiRequest(Request):
     async def body(self) -> bytes:
         """Raises TooLarge as soon as the limit is passed, without reading on."""
         if self._whole is None:
+            check_encoding(self)
             announced = self.headers.get("content-length", "")
             if announced.isdecimal() and int(announced) > self._max_bytes:
                 raise self._too_large()
@@ -56,10 +64,57 @@ class ApiRequest(Request):
                 raise InvalidInput(f"the body is not valid JSON: {error.msg} at character {error.pos}") from None
             if _NUL.search(body):
                 raise InvalidInput("the body contains a NUL character (\\u0000), which cannot be stored; remove it")
+            if body.count(b"[") + body.count(b"{") > MOST_LEVELS and _is_deeper(self._parsed, MOST_LEVELS):
+                raise InvalidInput(f"the body is nested more than {MOST_LEVELS} levels deep; flatten it")
         return self._parsed
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is over {self._max_bytes:,} bytes; add fewer at a time, or use the CSV import")
+
+
+class _Patience:
+    """Waits for a body only while it keeps coming: one that hardly does would hold its connection, and an import one of
+    few places, for as long as it likes. What the server itself waits for does not count."""
+
+    __slots__ = ("_receive", "_received", "_waited_s")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._received = 0
+        self._waited_s = 0.0
+
+    async def __call__(self) -> Message:
+        """Raises TooSlow."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_S + self._received / LEAST_BYTES_PER_S - self._waited_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise TooSlow(f"the body came at less than {LEAST_BYTES_PER_S:,} bytes/s; send it again") from None
+        self._waited_s += time.monotonic() - began
+        self._received += len(message.get("body", b""))
+        return message
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether there are more levels than that. Level by level, for a recursion could be as deep as the value."""
+    level = [value]
+    for _ in range(levels):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return False
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _children(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def check_encoding(request: Request) -> None:
+    """Nothing is unpacked: a few kilobytes could become gigabytes. Raises InvalidInput."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise InvalidInput(f"Content-Encoding is {encoding[:80]}; send the body as it is, not compressed")
 
 
 async def csv_chunks(request: Request) -> AsyncIterator[bytes]:
@@ -67,6 +122,7 @@ async def csv_chunks(request: Request) -> AsyncIterator[bytes]:
 
     Raises InvalidInput when the upload is cut off or its form is broken.
     """
+    check_encoding(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
     try:
         if kind == b"multipart/form-data":

@@ -1,6 +1,5 @@
 """What the routes need, built once by the process that serves them."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -10,12 +9,10 @@ from fastapi import Depends, Request
 
 from api_min.auth import KeyRing
 from api_min.inbox import Inbox
+from api_min.places import Places
 from engine.carriers.port import Command
 from engine.feed.hub import Hub
 from engine.runtime import Runtime
-
-# Each import holds a database connection until its file ends.
-MOST_IMPORTS = 4
 
 # (ref, keys of the callback's own reports, ids of the unsettled ones) → what to answer a document carrier
 Settle = Callable[[str, Collection[str], Collection[int]], Awaitable[Command | None]]
@@ -30,7 +27,7 @@ class Deps:
     settle: Settle
     hub: Hub
     egress: ClientSession  # guarded: for addresses that clients named
-    imports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_IMPORTS))
+    imports: Places = field(default_factory=Places)
 
 
 async def deps(request: Request) -> Deps:

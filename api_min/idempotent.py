@@ -16,7 +16,7 @@ REPLAY = "Idempotency-Replay"
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 # What says nothing of the request itself: who sent it, how fast, how large. A repeat is then judged anew.
-_NOT_KEPT = frozenset({401, 403, 413, 429})
+_NOT_KEPT = frozenset({401, 403, 408, 413, 429})
 
 
 async def once(

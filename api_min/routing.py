@@ -15,6 +15,7 @@ from api_min import idempotent
 from api_min.auth import bearer_key
 from api_min.bodies import ApiRequest
 from engine import ids
+from engine.errors import InvalidInput, NotFound
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -35,6 +36,7 @@ class ApiRoute(APIRoute):
             request = ApiRequest(received.scope, received.receive, held.runtime.settings.max_body_bytes)
             caller = await held.keys.identify(bearer_key(request))
             request.state.caller = caller
+            _refuse_nul(request)
             structlog.contextvars.bind_contextvars(account=ids.encode("acct", caller.account_id), key=caller.actor)
             if has_json:
                 await request.json()  # here, where its error keeps its words
@@ -45,6 +47,16 @@ class ApiRoute(APIRoute):
             return await idempotent.once(held.runtime.db, caller.key_id, key, request, body, run)
 
         return handle
+
+
+def _refuse_nul(request: Request) -> None:
+    """PostgreSQL stores no NUL and refuses to look for one. Raises NotFound: nothing has such a name; InvalidInput."""
+    if "\0" in request.scope["path"]:
+        raise NotFound("nothing has a NUL character in its name")
+    if b"%00" in request.scope["query_string"]:
+        names = [name for name, value in request.query_params.multi_items() if "\0" in name + value]
+        fault = "contains a NUL character (%00); remove it"
+        raise InvalidInput(f"{', '.join(names)[:80]}: {fault}", dict.fromkeys(names[:10], fault))
 
 
 class StreamedRoute(ApiRoute):

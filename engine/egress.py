@@ -27,7 +27,7 @@ _DNS_CACHE_S = 10
 _KEEP_ALIVE_S = 4.0  # under the 5 s of common servers: an idle connection is closed by us, not under a request
 _ALLOWED_LOW_PORTS = frozenset({80, 443})  # the others below 1024 speak mail, shells and the like
 
-_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\s\\]")
 _NUMERIC_LABEL = re.compile(r"(?i)\d+|0x[0-9a-f]*")  # as the last label it makes resolvers read the host as IPv4
 
 

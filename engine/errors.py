@@ -6,6 +6,7 @@
     ├── Forbidden             a valid key without the scope     → HTTP 403
     ├── NotFound              absent, or another tenant's       → HTTP 404
     ├── Conflict              wrong state, or key reused        → HTTP 409
+    ├── TooSlow               a body that hardly comes          → HTTP 408
     ├── TooLarge              a body or a line over its limit   → HTTP 413
     ├── RateLimited           over the key's rate               → HTTP 429, says when to return
     ├── Misconfigured         the operator can mend it          → process exits, says the remedy
@@ -58,6 +59,10 @@ class Conflict(CarillonError):
 
 class IdempotencyConflict(Conflict):
     code = "idempotency_conflict"
+
+
+class TooSlow(CarillonError):
+    code, status = "request_timeout", 408
 
 
 class TooLarge(CarillonError):

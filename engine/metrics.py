@@ -72,6 +72,7 @@ WEBHOOKS_PARKED = Gauge("carillon_webhooks_parked", "Endpoints that get one prob
 
 # the public API
 HTTP_REQUESTS = Counter("carillon_http_requests_total", "Requests answered.", ["method", "route", "status"])
+CONNECTIONS_REFUSED = Counter("carillon_connections_refused_total", "Connections over the most that may be open.")
 HTTP_SECONDS = Histogram("carillon_http_request_seconds", "Request to last byte.", ["method", "route"], buckets=_FAST_S)
 
 

@@ -46,7 +46,10 @@ async def get_usage(
 def _day(name: str, text: str) -> date:
     """The day of a date or of a timestamp. Raises InvalidInput."""
     try:
-        return date.fromisoformat(text[:10])
-    except ValueError as error:
+        day = date.fromisoformat(text[:10])
+    except ValueError:
+        day = date.max
+    if day.year == date.max.year:  # it has a day that none follows
         fault = f"'{text[:40]}' is not a day such as 2026-03-01"
-        raise InvalidInput(f"{name}: {fault}", {name: fault}) from error
+        raise InvalidInput(f"{name}: {fault}", {name: fault})
+    return day

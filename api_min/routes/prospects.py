@@ -87,7 +87,7 @@ async def import_prospects(
         raise InvalidInput(f"region: {fault}", {"region": fault})
     runtime = held.runtime
     campaign = await _find(runtime.db, caller, campaign_id)
-    async with held.imports:
+    async with held.imports.take(caller.account_id):
         now = runtime.clock.now()
         report = await imports.run_import(runtime.db, campaign, now, csv_chunks(request), region)
     counted: dict[str, object] = {"added": report.added, "duplicates": report.duplicates, "invalid": report.invalid}

@@ -10,7 +10,7 @@ from engine.carriers import fence
 from engine.carriers.port import (
     Ack,
     AgentKind,
-    BadCallback,
+    BadSignature,
     CallbackRequest,
     CallRef,
     Capabilities,
@@ -77,7 +77,7 @@ class Instant:
         return Lookup(LookupState.ABSENT)
 
     def read(self, request: CallbackRequest, now_s: float) -> tuple[CarrierEvent | Inbound, ...]:
-        raise BadCallback("the instant carrier sends no callbacks")
+        raise BadSignature("the instant carrier sends no callbacks: whoever sends one is somebody else")
 
     def reply(self, request: CallbackRequest, plan: Command | None) -> HttpReply:
         return HttpReply(200)

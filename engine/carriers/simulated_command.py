@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
+from engine.carriers.freshness import is_fresh
 from engine.carriers.http import Answer, CarrierHttp, HttpOptions, refused
 from engine.carriers.port import (
     Ack,
@@ -118,7 +119,6 @@ _ACTIONS = {
 _PATHS = {Channel.VOICE: "/command/v2/calls", Channel.SMS: "/command/v2/messages"}
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)  # what a body of the wrong form raises
 
-TOLERANCE_S = 300
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "x-sim-timestamp", "x-sim-signature"
 
 
@@ -201,7 +201,7 @@ class SimulatedCommand:
         expected = signature(self._signing_secret, timestamp, request.body)
         if not hmac.compare_digest(expected.encode(), request.headers.get(SIGNATURE_HEADER, "").encode()):
             raise BadSignature("the signature does not match")
-        if not timestamp.isdecimal() or abs(now_s - int(timestamp)) > TOLERANCE_S:
+        if not is_fresh(timestamp, now_s):
             raise BadSignature("the signature is too old")
         try:
             return (_read(orjson.loads(request.body)),)

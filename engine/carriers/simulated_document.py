@@ -12,6 +12,7 @@ from datetime import datetime
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
+from engine.carriers.freshness import is_fresh
 from engine.carriers.http import Answer, CarrierHttp, Form, HttpOptions, refused, valid_for_s
 from engine.carriers.port import (
     Ack,
@@ -112,7 +113,6 @@ _STAGES = {  # CallStatus of a call that comes in
 _GONE = "21220"  # the call has ended: there is nothing left to command
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)  # what a body of the wrong form raises
 
-TOLERANCE_S = 300
 SIGNATURE_HEADER = "x-sim-signature"
 XML = "text/xml; charset=utf-8"
 _XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
@@ -206,7 +206,7 @@ class SimulatedDocument:
         if not hmac.compare_digest(expected.encode(), request.headers.get(SIGNATURE_HEADER, "").encode()):
             raise BadSignature("the signature does not match")
         signed_at = form.get("SignedAt", "")
-        if not signed_at.isdecimal() or abs(now_s - int(signed_at)) > TOLERANCE_S:
+        if not is_fresh(signed_at, now_s):
             raise BadSignature("the signature is too old")
         try:
             return (_read(form, request.url),)

@@ -250,7 +250,7 @@ class _Lines:
         if self._skipped is not None:
             return [_BadLine(_TOO_LONG, _beginning(self._skipped))]
         data = self._tail if self._began else self._begin(self._tail)
-        end = self._end or _line_end(data + b"\n")
+        end = self._end or _line_end(data, is_all=True)
         return _decode(data + end, end) if data else []
 
     def _begin(self, data: bytes) -> bytes:
@@ -260,11 +260,14 @@ class _Lines:
         return data.removeprefix(_BOM)
 
 
-def _line_end(data: bytes) -> bytes:
-    """The file's line end by its first one; empty while that cannot be told."""
-    if b"\n" in data or len(data) > LONGEST:
-        return b"\n" if b"\n" in data or b"\r" not in data else b"\r"
-    return b"\r" if b"\r" in data[:-1] else b""
+def _line_end(data: bytes, *, is_all: bool = False) -> bytes:
+    """The file's line end, by its first 64 KiB whatever the chunks; empty while that cannot be told."""
+    head = data[:LONGEST]
+    if b"\n" in head:
+        return b"\n"
+    if not is_all and len(data) < LONGEST:
+        return b""  # a lone CR may be part of the first line
+    return b"\r" if b"\r" in head else b"\n"
 
 
 def _decode(block: bytes, end: bytes) -> list[str | _BadLine]:

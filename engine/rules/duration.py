@@ -14,7 +14,7 @@ def parse_duration(value: object, field: str) -> int:
     """Whole seconds, from 1 second to 30 days. Raises InvalidInput that names `field`."""
     match = _FORM.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        fault = f"{value!r} is not a duration; give a number and a unit, such as 4h, 30m, 45s or 1d"
+        fault = f"{value!r:.60} is not a duration; give a number and a unit, such as 4h, 30m, 45s or 1d"
         raise InvalidInput(f"{field}: {fault}", {field: fault})
     seconds = int(match[1]) * _SECONDS[match[2]]
     if not 1 <= seconds <= LONGEST_S:

@@ -123,7 +123,18 @@ def _normalise_any(text: str, region: str) -> str | Rejection:
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     if number.country_code == 1:
         return _north_american(e164[2:], text)
+    if e164[1 + len(str(number.country_code))] == "0" and not _reads_as_itself(e164):
+        return Rejection("not_a_number", text)
     return e164 if is_e164(e164) else Rejection("not_a_number", text)
+
+
+def _reads_as_itself(e164: str) -> bool:
+    """Zeros in front are part of a number in few countries (Italy); elsewhere each reading would drop one."""
+    try:
+        again = phonenumbers.parse(e164)
+    except NumberParseException:
+        return False
+    return phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) == e164
 
 
 def _refuse_shape(clean: str, text: str) -> Rejection | None:

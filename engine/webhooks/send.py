@@ -102,5 +102,5 @@ def _retry_after_s(value: str, now: datetime) -> float | None:
     try:
         at = parsedate_to_datetime(value)
         return max(0.0, (at - now).total_seconds())
-    except (ValueError, TypeError):  # no date, or one without a zone
+    except (ValueError, TypeError, OverflowError):  # no date, or one without a zone, or of no year
         return None

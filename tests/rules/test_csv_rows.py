@@ -141,3 +141,11 @@ def test_what_a_spreadsheet_writes_is_read_back(people: list[tuple[str, str]], s
 def test_any_bytes_are_read_the_same_in_any_pieces(noise: bytes, size: int) -> None:
     data = b"phone,name\n" + noise
     assert read(data, size) == read(data)
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("size", range(1, 16))
+def test_a_lone_cr_in_the_first_line_reads_the_same_wherever_the_file_is_cut(end: str, size: int) -> None:
+    data = f'phone,"a\rb"{end}{A},x{end}{B},y{end}'.encode()
+    assert read(data, size) == read(data)
+    assert [phone for _, phone, _ in read(data, size)[0]] == [A, B]

@@ -137,3 +137,13 @@ def test_parts_of_a_number() -> None:
     assert country_calling("+442079460018") == "44"
     assert country_calling("+35312345678") == "353"
     assert country_calling("+99912345678") is None
+
+
+@pytest.mark.parametrize("text", ["0000000", "000000", "00 0000 0"])
+def test_zeros_alone_are_no_number(text: str) -> None:
+    """A German trunk prefix is dropped at each reading: +49 000000 would become +49 00000."""
+    assert isinstance(normalise(text, "DE"), Rejection)
+
+
+def test_an_italian_number_keeps_its_zero() -> None:
+    assert normalise("06 6982", "IT") == "+39066982" == normalise("+39066982", "DE")

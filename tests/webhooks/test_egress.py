@@ -52,6 +52,8 @@ BAD_URLS = [
     ("https://example.com\\@127.0.0.1/", "percent-encode"),
     ("https://example.com/\r\nHost: x", "percent-encode"),
     ("https://example.com/\0", "percent-encode"),
+    ("https://example.com/\x85", "percent-encode"),
+    ("https://example.com/\u2028", "percent-encode"),
     ("https://example.com:25/", "port 25"),
     ("https://example.com:22/", "port 22"),
     ("https://example.com:0/", "port 0"),

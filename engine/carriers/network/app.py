@@ -1,4 +1,5 @@
-"""Puts the network together: one exchange, two API shapes, the control API, one client session for all it calls."""
+"""Puts the network together: one exchange, two API shapes, the control API, a client session for callbacks,
+and another one for what campaigns name."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,8 +18,10 @@ from engine.carriers.network.inbound import InboundControl
 from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Wire
 from engine.carriers.network.numbers import Inventory
+from engine.egress import guarded_session
 
 _CALLBACK_CONNECTIONS = 128
+_AGENT_CONNECTIONS = 1_024  # and for audio
 _LARGEST_REQUEST = 64 * 1024 * 1024  # the files of an MMS, in base64
 
 
@@ -35,8 +38,13 @@ async def running(config: Config, log_path: Path, host: str = "127.0.0.1", port:
     journal = Journal(log_path)
     timeout = aiohttp.ClientTimeout(total=config.callback_timeout_s)
     connector = aiohttp.TCPConnector(limit=_CALLBACK_CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        exchange = Exchange(config, journal, session)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+        guarded_session(
+            allow_private=config.allow_private, timeout_s=config.callback_timeout_s, connections=_AGENT_CONNECTIONS
+        ) as outside,
+    ):
+        exchange = Exchange(config, journal, session, outside)
         wires: dict[str, Wire] = {"command": CommandWire(), "document": DocumentWire()}
         exchange.restore(wires)
         app = web.Application(client_max_size=_LARGEST_REQUEST)

@@ -98,6 +98,7 @@ class Config(_Strict):
     sms_mix: dict[str, float] = Field(default_factory=lambda: dict(SMS_MIX))
     latency: Latency = Latency()
     faults: Faults = Faults()
+    allow_private: bool = True  # audio and agents may be inside our network; false where strangers have test keys
     agent_timeout_s: Annotated[float, Field(gt=0)] = 2.0  # real: connect, and first frame
     callback_timeout_s: Annotated[float, Field(gt=0)] = 5.0  # real
     callback_retries_s: tuple[float, ...] = (0.5, 1, 2, 4, 8, 15, 30)  # real; then the callback is lost

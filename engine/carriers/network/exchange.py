@@ -39,13 +39,16 @@ class Refusal:
 class Exchange:
     """All calls and texts of this process, by (channel, ref) and by id."""
 
-    def __init__(self, config: Config, journal: Journal, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, config: Config, journal: Journal, session: aiohttp.ClientSession, outside: aiohttp.ClientSession
+    ) -> None:
+        """`session` reports to the engine; `outside` goes where campaigns say: to audio and agents."""
         self.config, self.journal = config, journal
         self.callbacks = Callbacks(config, session, journal, self._obey)
         self.inbound = Inbound(config, journal, self.callbacks.send)
         self.counts: Counter[str] = Counter()
         self._pulse = Pulse()
-        self._floor = Floor(config, journal, session, self.callbacks.send)
+        self._floor = Floor(config, journal, outside, self.callbacks.send)
         self._lines: dict[str, Line] = {}
         self._by_ref: dict[tuple[Channel, str], Line] = {}
         self._tries: Counter[str] = Counter()

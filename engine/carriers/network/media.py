@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 
 from engine.carriers.network.line import Connect, Line
+from engine.egress import Refused
 
 _MAX_AUDIO_BYTES = 20 * 1024 * 1024
 _FRAMES = 5  # enough to show that media flows; the agent answers each
@@ -38,7 +39,7 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> Fetched:
                 if size > _MAX_AUDIO_BYTES:
                     break
             return Fetched(answer.status, size, digest.hexdigest())
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, Refused):
         return Fetched(0, size, "")
 
 
@@ -54,7 +55,7 @@ async def converse(
             socket = await session.ws_connect(agent.address, timeout=aiohttp.ClientWSTimeout(ws_close=1.0))
     except TimeoutError:
         return "agent_timeout"
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, OSError, ValueError, Refused) as error:
         return f"agent_unreachable: {type(error).__name__}"
     try:
         if reason := await _greet(socket, agent, line, timeout_s):

@@ -1,0 +1,133 @@
+"""Everything that reads what strangers send, under hypothesis.
+
+`targets` says what must hold, `strategies` what comes.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.carriers import catalog
+from engine.carriers.port import Carrier
+from tests.outside import strategies as outside
+from tests.outside import targets
+from tests.outside.amount import tries
+
+SAMPLE = 60
+
+
+@pytest.fixture(scope="module")
+def adapters() -> Mapping[str, Carrier]:
+    return targets.carriers()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_loop() -> Iterator[None]:
+    yield
+    targets.close()
+
+
+@tries(SAMPLE)
+@given(name=st.sampled_from(sorted(catalog.CARRIERS)), body=outside.callback_bodies, headers=outside.callback_headers)
+def test_callbacks(adapters: Mapping[str, Carrier], name: str, body: bytes, headers: Mapping[str, str]) -> None:
+    targets.check_callback(adapters[name], body, headers)
+
+
+@tries(SAMPLE)
+@given(stamp=outside.word | st.integers().map(str))
+def test_stamps_of_callbacks(adapters: Mapping[str, Carrier], stamp: str) -> None:
+    for carrier in adapters.values():
+        targets.check_stamp(carrier, stamp)
+
+
+@tries(SAMPLE)
+@given(data=outside.csv_files, cuts=outside.cuts, region=st.sampled_from(["US", "GB"]))
+def test_csv(data: bytes, cuts: list[int], region: str) -> None:
+    targets.check_csv(data, cuts, region)
+
+
+@tries(SAMPLE)
+@given(table=outside.tables)
+def test_csv_as_others_write_it(table: list[tuple[str, str, str]]) -> None:
+    targets.check_csv_oracle(table)
+
+
+@tries(SAMPLE)
+@given(text=st.text(max_size=40) | st.text("0123456789+()-. xe", max_size=25), region=outside.regions)
+def test_phones(text: str, region: str) -> None:
+    targets.check_phone(text, region)
+
+
+@tries(SAMPLE)
+@given(text=outside.event_ids)
+def test_event_ids(text: str) -> None:
+    targets.check_event_id(text)
+
+
+@tries(SAMPLE)
+@given(prefix=st.sampled_from(["camp", "pros", "", "whk"]), text=outside.public_ids, limit=st.none() | st.integers())
+def test_cursors(prefix: str, text: str, limit: int | None) -> None:
+    targets.check_cursor(prefix, text, limit)
+
+
+@tries(SAMPLE)
+@given(text=outside.socket_messages)
+def test_socket_messages(text: str) -> None:
+    targets.check_socket_message(text)
+
+
+@tries(SAMPLE)
+@given(text=outside.template_texts, values=outside.template_values)
+def test_templates(text: str, values: dict[str, str]) -> None:
+    targets.check_template(text, values)
+
+
+@tries(SAMPLE)
+@given(body=outside.multipart, cuts=outside.cuts, kind=outside.upload_types)
+def test_uploads(body: bytes, cuts: list[int], kind: str) -> None:
+    targets.check_upload(body, cuts, kind)
+
+
+@tries(SAMPLE)
+@given(body=outside.json_bodies, kind=outside.json_types)
+def test_json_bodies(body: bytes, kind: str) -> None:
+    targets.check_json(body, kind)
+
+
+@tries(SAMPLE)
+@given(body=outside.campaigns)
+def test_campaigns(body: Any) -> None:
+    targets.check_campaign(body)
+
+
+@tries(SAMPLE)
+@given(url=outside.urls)
+def test_urls(url: str) -> None:
+    targets.check_url(url)
+
+
+@tries(SAMPLE)
+@given(globs=outside.topics)
+def test_topics(globs: list[str]) -> None:
+    targets.check_topics(globs)
+
+
+@tries(SAMPLE)
+@given(value=outside.retry_afters)
+def test_retry_after(value: str) -> None:
+    targets.check_retry_after(value)
+
+
+@tries(SAMPLE)
+@given(before=st.text(max_size=20), secret=outside.secrets, after=st.text(max_size=20))
+def test_redaction(before: str, secret: str, after: str) -> None:
+    targets.check_redaction(before, secret, after)
+
+
+@tries(SAMPLE)
+@given(name=st.text(max_size=30), data=outside.payloads_of_events, seq=st.integers(0, 2**63 - 1))
+def test_frames(name: str, data: object, seq: int) -> None:
+    targets.check_frame(name, data, seq)
