@@ -137,7 +137,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         now = context.clock.now()
         campaigns = await load_campaigns(conn, {hint.campaign_id for hint in hints}, context.did_policy)
         senders = await callers.load(conn, (hint.did_id for hint in hints), now)
-        facts = await _read_facts(conn, hints)
+        facts = await read_facts(conn, hints)
         held = Held()
         allowed: list[Hint] = []
         messages: dict[int, Message] = {}
@@ -176,7 +176,7 @@ async def _lock(conn: AsyncConnection, hints: Sequence[Hint]) -> None:
     await locks.lock_shared_and_exclusive(conn, shared, {locks.phone_key(h.account_id, h.phone) for h in hints})
 
 
-async def _read_facts(conn: AsyncConnection, hints: Sequence[Hint]) -> list[Fact]:
+async def read_facts(conn: AsyncConnection, hints: Sequence[Hint]) -> list[Fact]:
     rows = await conn.execute(
         _FACTS,
         {
