@@ -69,7 +69,7 @@ class IntentContext:
     @property
     def takes(self) -> timedelta:
         """How long after its intent a request may leave, in engine time."""
-        return timedelta(seconds=(self.ticket_s + opening.LEAST_VALID_S) * self.clock.speed)
+        return opening.takes(self.ticket_s, self.clock)
 
 
 @dataclass(slots=True)
