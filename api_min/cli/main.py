@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "key": ("api_min.cli.keys:app", "Create API keys."),
     "campaign": ("api_min.cli.campaign:app", "Import a CSV file into a campaign."),
     "check": ("api_min.cli.check:app", "Check the promises against a live database."),
+    "explain": ("api_min.cli.explain:app", "Say whether and why somebody would be contacted now."),
     "rules": ("api_min.cli.rules:app", "Check a file of rows for the law's contact hours."),
     "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),
     "bench": ("workers.bench.cli:app", "Measure."),

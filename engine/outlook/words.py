@@ -1,4 +1,5 @@
 """What the checks of an explanation say, in plain words, and the facts that each of them goes by."""
+# ruff: noqa: ARG001 - the checks of one table share one signature
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
