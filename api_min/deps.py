@@ -16,6 +16,8 @@ from engine.runtime import Runtime
 
 # Each import holds a database connection until its file ends.
 MOST_IMPORTS = 4
+# Each reads all of a campaign's people, and then takes a processor for some seconds.
+MOST_FORECASTS = 2
 
 # (ref, keys of the callback's own reports, ids of the unsettled ones) → what to answer a document carrier
 Settle = Callable[[str, Collection[str], Collection[int]], Awaitable[Command | None]]
@@ -31,6 +33,7 @@ class Deps:
     hub: Hub
     egress: ClientSession  # guarded: for addresses that clients named
     imports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_IMPORTS))
+    forecasts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_FORECASTS))
 
 
 async def deps(request: Request) -> Deps:

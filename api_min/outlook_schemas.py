@@ -1,6 +1,6 @@
 """What explanations and forecasts look like."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,37 @@ class CheckOut(_Out):
 class ChosenNumberOut(_Out):
     number: str
     because: str
+
+
+class BasisOut(_Out):
+    """What the outcomes of the coming contacts are taken from."""
+
+    source: Literal["campaign", "account", "typical"]
+    attempts: int
+    outcomes: dict[str, float] = Field(description="shares; they add up to 1")
+
+
+class PointOut(_Out):
+    at: str
+    contacts: int
+    done: int
+
+
+class ForecastOut(_Out):
+    campaign_id: str
+    status: str = Field(description="one that is not dialing is taken as if it were from now on")
+    at: str
+    finish_at: str | None = Field(description="null: not within two years")
+    last_contact_at: str | None = Field(description="when the last call or text begins")
+    waiting: int
+    under_way: int
+    held: int = Field(description="people who would never be contacted, and keep the campaign open")
+    contacts: int = Field(description="calls or texts still to come, retries included")
+    held_back_by: str | None = Field(examples=["window"])
+    holding: dict[str, float] = Field(description="seconds for which each of these was what held it back")
+    basis: BasisOut
+    points: list[PointOut] = Field(description="how it goes, from now to its end, at even distances")
+    rules_version: str
 
 
 class ExplanationOut(_Out):

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "campaign": ("api_min.cli.campaign:app", "Import a CSV file into a campaign."),
     "check": ("api_min.cli.check:app", "Check the promises against a live database."),
     "explain": ("api_min.cli.explain:app", "Say whether and why somebody would be contacted now."),
+    "forecast": ("api_min.cli.forecast:app", "Say when a campaign will end and what holds it back."),
     "rules": ("api_min.cli.rules:app", "Check a file of rows for the law's contact hours."),
     "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),
     "bench": ("workers.bench.cli:app", "Measure."),

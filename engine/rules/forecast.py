@@ -81,6 +81,17 @@ class Course:
     holding: dict[str, float] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
 
+    def at_even_distances(self, most: int) -> list[Point]:
+        """Up to so many points, the first and the last among them; between two steps nothing is known to happen."""
+        first, last = self.points[0], self.points[-1]
+        found, index = [first], 0
+        for number in range(1, most - 1):
+            at_s = first.at_s + (last.at_s - first.at_s) * number / (most - 1)
+            while index + 1 < len(self.points) and self.points[index + 1].at_s <= at_s:
+                index += 1
+            found.append(self.points[index]._replace(at_s=at_s))
+        return [*found, last]
+
     @property
     def held_back_by(self) -> str | None:
         """What held it back for longest."""
@@ -136,15 +147,15 @@ class _Run:
             self._wait_until(*self._next_event())
             return
         dt = self._length()
-        room, tightest = self._room(dt)
-        if not room:
-            at = max(limit.free_at(self._t) for limit in self._setup.limits if not limit.room(self._t, dt))
+        rooms = [limit.room(self._t, dt) for limit in self._setup.limits]
+        if not (room := min(rooms)):
+            at, tightest = self._tightest(rooms)
             self._wait_until(min(max(at, self._t + dt / 10), self._t + LONGEST_WAIT_S), tightest)
             return
         people = min(self._waiting.due, room)
         used_s = dt * people / room
         self._contact(people, used_s)
-        self._wait_until(self._t + max(used_s, dt / 10), tightest)
+        self._wait_until(self._t + max(used_s, dt / 10), self._tightest(rooms)[1])
 
     def _contact(self, people: int, used_s: float) -> None:
         """Begins with so many, spread over the next `used_s`."""
@@ -200,11 +211,11 @@ class _Run:
         dt = min(max(self._step_s, (self._t - self._setup.now_s) / STEPS), self._setup.longest_step_s)
         return max(min(dt, self._waiting.closes(self._t) - self._t), self._step_s / 100)
 
-    def _room(self, dt: float) -> tuple[int, str]:
-        """How many may begin, and the limit that says so."""
-        rooms = [(limit.room(self._t, dt), number) for number, limit in enumerate(self._setup.limits)]
-        room, number = min(rooms)
-        return room, self._setup.limits[number].name
+    def _tightest(self, rooms: Sequence[int]) -> tuple[float, str]:
+        """The limit with the least room, of several the one whose next contact waits for longest, and until when."""
+        free_at = [limit.free_at(self._t) for limit in self._setup.limits]
+        number = min(range(len(rooms)), key=lambda each: (rooms[each], -free_at[each]))
+        return free_at[number], self._setup.limits[number].name
 
     def _next_event(self) -> tuple[float, str]:
         """When something happens next while nobody is due, and what is waited for."""

@@ -1,7 +1,7 @@
 """What lets a simulated campaign contact so many people and no more: one class per kind of limit, all of one shape.
 
 `room(t, dt)` is how many contacts the limit lets begin in `[t, t + dt)`; `take` counts those that do; `free_at(t)` is
-when there may be room again. Times are engine seconds since the epoch, rates are per engine second. Where the engine's
+when the next one may, `t` itself when it may now. Times are engine seconds since the epoch, rates are per engine second. Where the engine's
 own limit is a pure rule (`did_caps`), it is that rule that is asked, once for all numbers of a kind.
 """
 
@@ -81,7 +81,7 @@ class Ceiling:
                 self._up += people
 
     def free_at(self, t: float) -> float:
-        return max(t, self._ends[0][0]) if self._ends else t
+        return t if self._up < self._most or not self._ends else max(t, self._ends[0][0])
 
 
 @dataclass(slots=True)
@@ -188,7 +188,7 @@ class PartsPerDay:
         self._used += begun.people * self._parts
 
     def free_at(self, t: float) -> float:
-        return max(t, self._ends)
+        return t if self._used + self._parts <= self._per_day else max(t, self._ends)
 
 
 def _midnight(t: float) -> float:
