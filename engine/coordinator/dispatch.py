@@ -16,7 +16,8 @@ from engine.coordinator.assign import Assigned, Assigner, cut_to_tokens, take_ba
 from engine.coordinator.claim import Claim, claim
 from engine.coordinator.headroom import Headroom
 from engine.coordinator.senders import Senders, Wish
-from engine.coordinator.shard import Shard, Walk
+from engine.coordinator.shard import Due, Shard, Walk
+from engine.coordinator.windows import Windows
 from engine.ids import encode
 from engine.jobs import NAMESPACE, Actor, Queue, enqueue
 from engine.limits.buckets import Buckets
@@ -41,6 +42,7 @@ class Dispatch:
         self._reader = runtime.reader
         self._senders = Senders(runtime, Buckets(runtime.redis))
         self._headroom = Headroom(runtime)
+        self._windows = Windows(runtime)
         self._depth_s = runtime.settings.queue_depth_s
         self._hint_lease_s = runtime.settings.hint_lease_s
         self._rooms = {queue: pace.Room(self._depth_s) for queue in _ACTORS}
@@ -78,23 +80,29 @@ class Dispatch:
         return shares
 
     async def _claim(self, shares: Sequence[tuple[Walk, int]], now: float) -> None:
-        wanted = [(walk, count - len(walk.waiting)) for walk, count in shares if walk.look_at <= now]
+        lacking = [(walk, count - len(walk.waiting)) for walk, count in shares if walk.look_at <= now]
+        wanted = [(walk, min(pace.MOST_PER_TICK, count * walk.stride)) for walk, count in lacking]
         wanted = [(walk, count) for walk, count in wanted if count > 0]
         if not wanted:
             return
         engine_now = self._runtime.clock.now()
         clock, engine_s = self._runtime.clock, engine_now.timestamp()
         claims = await claim(self._reader, wanted, engine_now, clock.speed)
+        fresh: list[tuple[Walk, list[Due]]] = []
         for (walk, count), found in zip(wanted, claims, strict=True):
             known = {due.prospect_id for due in walk.waiting} if walk.is_woken else set()
+            new = []
             for due in found.due:
                 # A row that fell due again after its hint was put off or released: that hint has been used.
                 since = max(now - self._hint_lease_s, now - (engine_s - due.due_s) / clock.speed)
                 if due.prospect_id not in known and not walk.is_hinted(due.prospect_id, due.attempt, since):
-                    walk.waiting.append(due)
+                    new.append(due)
+            fresh.append((walk, new))
             if walk.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
                 walk.cursor, walk.is_woken = found.cursor, False
                 walk.look_at = 0.0 if len(found.due) == count else self._next_look(found, now)
+        for walk, open_now in await self._windows.open(fresh, engine_now):
+            walk.waiting.extend(open_now)
 
     def _next_look(self, found: Claim, now: float) -> float:
         if found.next_due_s is None:

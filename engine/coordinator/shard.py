@@ -34,6 +34,7 @@ class Due(NamedTuple):
     sender: str | None  # the number that a one-off call must come from
     last_did: int | None = None  # the number of the attempt before this one
     due_s: float = float("-inf")  # engine time (epoch seconds) at which it fell due
+    data: str | None = None  # its columns as JSON, until its window has been judged
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Walk:
     woken_at: float = 0.0
     is_woken: bool = False  # and has not looked since
     look_at: float = 0.0  # the front is worth asking again
+    stride: int = 1  # so many times what may go is read: more while windows are closed
     ask_at: float = 0.0  # its numbers are worth asking again
     waiting: deque[Due] = field(default_factory=deque)  # read, not enqueued yet
     hints: dict[int, tuple[int, float]] = field(default_factory=dict)  # prospect → attempt and time it was enqueued

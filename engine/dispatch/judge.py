@@ -113,7 +113,14 @@ def _suppression(case: Case) -> Verdict | None:
 def _window(case: Case) -> Verdict | None:
     if case.campaign.is_system:
         return None
-    if closed := opening.closed(case.campaign, case.hint.phone, case.fact.data, case.now, case.takes):
+    return window(case.campaign, case.hint.phone, case.fact.data, case.now, case.takes)
+
+
+def window(
+    campaign: CampaignFacts, phone: str, data: Mapping[str, object] | None, now: datetime, takes: timedelta
+) -> Verdict | None:
+    """The rule of the hours by itself: the coordinator asks it before it enqueues."""
+    if closed := opening.closed(campaign, phone, data, now, takes):
         refusal = REFUSALS.get(closed[0], Refusal.OUTSIDE_WINDOW)
         return Verdict(refusal, refusal, closed[1])
     return None

@@ -1,8 +1,8 @@
 """What lets a simulated campaign contact so many people and no more: one class per kind of limit, all of one shape.
 
 `room(t, dt)` is how many contacts the limit lets begin in `[t, t + dt)`; `take` counts those that do; `free_at(t)` is
-when the next one may, `t` itself when it may now. Times are engine seconds since the epoch, rates are per engine second. Where the engine's
-own limit is a pure rule (`did_caps`), it is that rule that is asked, once for all numbers of a kind.
+when the next one may, `t` itself when it may now. Times are engine seconds since the epoch, rates are per engine
+second. Where the engine's own limit is a pure rule (`did_caps`), that rule is asked, once for all numbers of a kind.
 """
 
 import math
