@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 SPEED = 480.0  # a civil hour takes 7.5 s
 BEFORE = timedelta(minutes=45)  # at least so long before the window closes; requests stop 24 minutes earlier
-PEOPLE = 40
+PEOPLE = 60
 WITHIN = 0.1
 
 
