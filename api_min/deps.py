@@ -1,5 +1,6 @@
 """What the routes need, built once by the process that serves them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -13,6 +14,9 @@ from api_min.places import Places
 from engine.carriers.port import Command
 from engine.feed.hub import Hub
 from engine.runtime import Runtime
+
+# Each reads all of a campaign's people, and then takes a processor for some seconds.
+MOST_FORECASTS = 2
 
 # (ref, keys of the callback's own reports, ids of the unsettled ones) → what to answer a document carrier
 Settle = Callable[[str, Collection[str], Collection[int]], Awaitable[Command | None]]
@@ -28,6 +32,7 @@ class Deps:
     hub: Hub
     egress: ClientSession  # guarded: for addresses that clients named
     imports: Places = field(default_factory=Places)
+    forecasts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_FORECASTS))
 
 
 async def deps(request: Request) -> Deps:

@@ -43,6 +43,7 @@ QUEUE_DEPTH = Gauge("carillon_queue_depth", "Messages waiting in a queue.", ["qu
 QUEUE_AGE_SECONDS = Histogram("carillon_queue_age_seconds", "Enqueued to begun.", ["queue"], buckets=_WAIT_S)
 LEASES_HELD = Gauge("carillon_leases_held", "Campaigns that this coordinator holds.")
 CLAIMED = Counter("carillon_prospects_enqueued_total", "Prospects put into a queue.", ["channel"])
+PUT_OFF = Counter("carillon_prospects_put_off_total", "Prospects whose window was closed when they fell due.")
 TICK_SECONDS = Histogram("carillon_coordinator_tick_seconds", "One round of the coordinator.", buckets=_FAST_S)
 PACING_STAGES = Counter("carillon_pacing_stages_total", "Stages that predictive campaigns entered.", ["stage"])
 

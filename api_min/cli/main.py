@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "suppression": ("api_min.cli.suppression:app", "Import a CSV file onto the suppression list."),
     "dnc": ("api_min.cli.dnc:app", "Load and list copies of do-not-call registries."),
     "check": ("api_min.cli.check:app", "Check the promises against a live database."),
+    "explain": ("api_min.cli.explain:app", "Say whether and why somebody would be contacted now."),
+    "forecast": ("api_min.cli.forecast:app", "Say when a campaign will end and what holds it back."),
     "rules": ("api_min.cli.rules:app", "Check a file of rows for the law's contact hours."),
     "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),
     "simulate": ("api_min.cli.simulate:app", "Simulate histories full of faults; every promise must hold."),

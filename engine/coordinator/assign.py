@@ -1,7 +1,7 @@
 """Which number carries which prospect, as far as the tokens of this tick go."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.coordinator.pace import divide
@@ -9,6 +9,7 @@ from engine.coordinator.senders import LOOK_S, Senders, Tokens, Wish
 from engine.coordinator.shard import Due
 from engine.rules.caller_id import DidFacts, Pool
 from engine.rules.campaign_config import parse_strategy
+from engine.store.senders import Resting, Sender
 
 Message = tuple[int | str | bool, ...]  # the fields of `engine.dispatch.hints.Hint`, in their order
 _Choose = Callable[[Due], DidFacts | None]
@@ -61,7 +62,7 @@ class Assigner:
         while looks and len(given) < wish.most:
             looks -= 1
             due = walk.waiting.popleft()
-            did = _blocked_number(wish, due) or choose(due)
+            did = blocked_number(wish.resting, due.last_did) or choose(due)
             if did is None:
                 kept.append(due)
                 if is_direct:
@@ -87,14 +88,7 @@ class Assigner:
         key = (id(wish.numbers), campaign.is_direct, is_capped, str(campaign.caller_id_strategy))
         if key not in self._choosers:
             facts = [
-                DidFacts(
-                    did.id,
-                    did.number,
-                    left,
-                    self._senders.recent_uses(did.id),
-                    1.0 if did.score is None else did.score,
-                    self._senders.used_at(did),
-                )
+                did_facts(did, left, self._senders.recent_uses(did.id), self._senders.used_at(did))
                 for did in wish.numbers
                 if (left := self._tokens.of(wish.walk, did)) > 0
             ]
@@ -116,13 +110,18 @@ def _by_strategy(facts: list[DidFacts], strategy: object) -> _Choose:
     return lambda due: pool.take(due.phone, due.last_did)
 
 
-def _blocked_number(wish: Wish, due: Due) -> DidFacts | None:
+def did_facts(did: Sender, tokens: int, recent_uses: int, used_at: float) -> DidFacts:
+    """The number as the choice sees it. One of which nothing is known yet counts as healthy."""
+    return DidFacts(did.id, did.number, tokens, recent_uses, 1.0 if did.score is None else did.score, used_at)
+
+
+def blocked_number(numbers: Mapping[int, Resting], last_did: int | None) -> DidFacts | None:
     """The number that last contacted this person, if it rests after a block: the intent then holds the person back.
 
     To go on from another number is what carriers call evasion. A number that is gone, tired or busy is replaced.
     """
-    resting = wish.resting.get(due.last_did or 0)
-    return DidFacts(due.last_did, resting.number, 1) if due.last_did and resting and resting.is_blocked else None
+    resting = numbers.get(last_did or 0)
+    return DidFacts(last_did, resting.number, 1) if last_did and resting and resting.is_blocked else None
 
 
 def _own_number(facts: list[DidFacts]) -> _Choose:

@@ -16,7 +16,8 @@ from engine.coordinator.assign import Assigned, Assigner, cut_to_tokens, take_ba
 from engine.coordinator.claim import claim
 from engine.coordinator.headroom import Headroom
 from engine.coordinator.senders import Senders, Wish
-from engine.coordinator.shard import IDLE_S, Shard, Walk
+from engine.coordinator.shard import IDLE_S, Due, Shard, Walk
+from engine.coordinator.windows import Windows
 from engine.ids import encode
 from engine.jobs import NAMESPACE, Actor, Queue, enqueue
 from engine.limits.buckets import Buckets
@@ -39,6 +40,7 @@ class Dispatch:
         self._reader = runtime.reader
         self._senders = Senders(runtime, Buckets(runtime.redis))
         self._headroom = Headroom(runtime)
+        self._windows = Windows(runtime)
         self._depth_s = runtime.settings.queue_depth_s
         self._hint_lease_s = runtime.settings.hint_lease_s
         self._rooms = {queue: pace.Room(self._depth_s) for queue in _ACTORS}
@@ -76,15 +78,19 @@ class Dispatch:
         return shares
 
     async def _claim(self, shares: Sequence[tuple[Walk, int]], now: float) -> None:
-        wanted = [(walk, count - len(walk.waiting)) for walk, count in shares if walk.look_at <= now]
+        lacking = [(walk, count - len(walk.waiting)) for walk, count in shares if walk.look_at <= now]
+        wanted = [(walk, min(pace.MOST_PER_TICK, count * walk.stride)) for walk, count in lacking]
         wanted = [(walk, count) for walk, count in wanted if count > 0]
         if not wanted:
             return
         engine_now = self._runtime.clock.now()
         clock, engine_s = self._runtime.clock, engine_now.timestamp()
         claims = await claim(self._reader, wanted, engine_now, clock.speed)
+        fresh: list[tuple[Walk, list[Due]]] = []
         for (walk, count), found in zip(wanted, claims, strict=True):
-            walk.take_in(found, count, now, clock, engine_s, self._hint_lease_s)
+            fresh.append((walk, walk.take_in(found, count, now, clock, engine_s, self._hint_lease_s)))
+        for walk, open_now in await self._windows.open(fresh, engine_now):
+            walk.waiting.extend(open_now)
 
     async def _send(self, shares: Sequence[tuple[Walk, int]]) -> int:
         numbers = await self._senders.load(self._reader, [walk for walk, _ in shares])

@@ -81,7 +81,7 @@ class Senders:
 
     def is_capped(self, campaign: Campaign) -> bool:
         """Whether the campaign's calls count against the hourly and daily caps of their numbers."""
-        return campaign.channel != "sms" and (campaign.is_live or self._runtime.settings.did_caps == "all")
+        return is_capped(campaign, self._runtime.settings.did_caps)
 
     def recent_uses(self, did_id: int) -> int:
         return self._uses[did_id]
@@ -131,12 +131,10 @@ class Senders:
 
     def _is_free(self, wish: Wish, did: Sender, now_s: float, tokens: Tokens) -> bool:
         """Whether the number may be asked for at all; what its caps leave it is noted in `tokens`."""
-        if wish.walk.is_sms:
-            return not wish.walk.keeps_gap or did.sms_free_epoch <= now_s
+        if free_from(wish.walk.campaign, did, self._runtime.settings.did_caps) > now_s:
+            return False
         if not self.is_capped(wish.walk.campaign):
             return True
-        if did.call_free_epoch > now_s:
-            return False
         tokens.rooms[did.id] = max(0, did.room - self._count_under_way(did.id))
         return tokens.rooms[did.id] > 0
 
@@ -167,6 +165,18 @@ class Senders:
                 found = await senders.of_campaign(conn, campaign)
             self._known[key] = (now, found)
         return found
+
+
+def is_capped(campaign: Campaign, did_caps: str) -> bool:
+    """`did_caps` is the setting: whose calls count against the hourly and daily caps of their numbers."""
+    return campaign.channel != "sms" and (campaign.is_live or did_caps == "all")
+
+
+def free_from(campaign: Campaign, did: Sender, did_caps: str) -> float:
+    """From when on (engine time, epoch seconds) the number's gap, or its caps, let it serve the campaign again."""
+    if campaign.channel == "sms":
+        return float("-inf") if campaign.is_direct else did.sms_free_epoch
+    return did.call_free_epoch if is_capped(campaign, did_caps) else float("-inf")
 
 
 def _kind(walk: Walk) -> str:

@@ -38,6 +38,7 @@ class Due(NamedTuple):
     sender: str | None  # the number that a one-off call must come from
     last_did: int | None = None  # the number of the attempt before this one
     due_s: float = float("-inf")  # engine time (epoch seconds) at which it fell due
+    data: str | None = None  # its columns as JSON, until its window has been judged
 
 
 class Claim(NamedTuple):
@@ -56,6 +57,7 @@ class Walk:
     woken_at: float = 0.0
     is_woken: bool = False  # and has not looked since
     look_at: float = 0.0  # the front is worth asking again
+    stride: int = 1  # so many times what may go is read: more while windows are closed
     ask_at: float = 0.0  # its numbers are worth asking again
     waiting: deque[Due] = field(default_factory=deque)  # read, not enqueued yet
     hints: dict[int, tuple[int, float]] = field(default_factory=dict)  # prospect → attempt and time it was enqueued
@@ -80,20 +82,24 @@ class Walk:
         hint = self.hints.get(prospect_id)
         return hint is not None and hint[0] == attempt and hint[1] >= since
 
-    def take_in(self, found: Claim, count: int, now: float, clock: Clock, engine_s: float, hint_lease_s: float) -> None:
-        """Keeps what a claim of up to `count` found and is not under way, and moves on.
+    def take_in(
+        self, found: Claim, count: int, now: float, clock: Clock, engine_s: float, hint_lease_s: float
+    ) -> list[Due]:
+        """What a claim of up to `count` found and is not under way; the cursor moves on.
 
         `now` (boottime) and `engine_s` (epoch) are the times at which the claim began.
         """
         known = {due.prospect_id for due in self.waiting} if self.is_woken else set()
+        fresh = []
         for due in found.due:
             # A row that fell due again after its hint was put off or released: that hint has been used.
             since = max(now - hint_lease_s, now - (engine_s - due.due_s) / clock.speed)
             if due.prospect_id not in known and not self.is_hinted(due.prospect_id, due.attempt, since):
-                self.waiting.append(due)
+                fresh.append(due)
         if self.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
             self.cursor, self.is_woken = found.cursor, False
             self.look_at = 0.0 if len(found.due) == count else _next_look(found, now, clock)
+        return fresh
 
     def left_behind(self, queued: Mapping[int, int], begun: float, hint_lease_s: float) -> list[int]:
         """Forgets hints that were begun, corrects the backlog, and returns who is queued without a live hint.

@@ -5,6 +5,7 @@ A campaign's plan is parsed once per change; its status is read anew with every 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from engine.ids import encode
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, parse_agent, parse_mode
 from engine.rules.decision import AttemptView, CallPlan, Limits, Plan, SmsPlan
+from engine.rules.purpose import Purpose
+from engine.rules.retry import RetryHours
+from engine.rules.schedule import ANY_TIME, parse_schedule
 from engine.rules.telephony import AgentKind, AgentTarget, Channel
 from engine.settings import Settings
 from engine.store import arrays
@@ -64,6 +68,7 @@ _READ = text(f"""
 """)
 _CAMPAIGNS = text("""
     select c.id, c.account_id, c.channel, c.is_direct, c.is_system, c.status, c.carrier, c.mode::text, a.agent::text,
+           c.purpose, c.schedule::text,
            a.name, a.settings ->> 'identification' as identification
       from campaigns c join accounts a on a.id = c.account_id where c.id = any(cast(:ids as bigint[]))
 """)
@@ -83,20 +88,24 @@ async def read_attempts(conn: AsyncConnection, keys: Collection[AttemptKey]) -> 
 
 
 async def load_campaigns(
-    conn: AsyncConnection, campaign_ids: Collection[int], limits: Limits, document_carriers: Collection[str]
+    conn: AsyncConnection,
+    campaign_ids: Collection[int],
+    limits: Limits,
+    document_carriers: Collection[str],
+    takes: timedelta,
 ) -> dict[int, Campaign]:
-    """The campaigns that exist, by id, as this statement sees them."""
+    """The campaigns that exist, by id, as this statement sees them. `takes`: see `opening.takes`."""
     rows = await conn.execute(_CAMPAIGNS, {"ids": arrays.numbers(sorted(campaign_ids))})
-    return {row.id: campaign_of(row, limits, document_carriers) for row in rows}
+    return {row.id: campaign_of(row, limits, document_carriers, takes) for row in rows}
 
 
-def campaign_of(row: Any, limits: Limits, document_carriers: Collection[str]) -> Campaign:
+def campaign_of(row: Any, limits: Limits, document_carriers: Collection[str], takes: timedelta) -> Campaign:
     """The campaign of one row of `load_campaigns`."""
     status = CampaignStatus(row.status)
     said = row.identification or f"This call was placed by {row.name}. To be left alone, call {{number}}."
     plan = _plan(
         row.id, row.channel, row.is_direct, status in _OVER, row.carrier in document_carriers, row.mode, row.agent,
-        said, limits,
+        said, limits, row.purpose, row.schedule, takes,
     )  # fmt: skip
     return Campaign(row.account_id, Channel(row.channel), row.is_direct, row.is_system, status in _OVER, plan)
 
@@ -158,10 +167,15 @@ def _plan(
     account_agent: str | None,
     identification: str,
     limits: Limits,
+    purpose: str,
+    schedule: str | None,
+    takes: timedelta,
 ) -> CallPlan | SmsPlan:
     mode = parse_mode(channel, orjson.loads(mode_text))
     name = encode("camp", campaign_id)
-    base = Plan(campaign=name, is_direct=is_direct, is_over=is_over, retry=mode.retry, limits=limits)
+    own = parse_schedule(orjson.loads(schedule)) if schedule else ANY_TIME
+    hours = None if is_direct else RetryHours(channel, Purpose(purpose), mode.is_automated, own, takes)
+    base = Plan(campaign=name, is_direct=is_direct, is_over=is_over, retry=mode.retry, hours=hours, limits=limits)
     shared: dict[str, Any] = {field: getattr(base, field) for field in Plan.__slots__}
     if isinstance(mode, SmsMode):
         return SmsPlan(**shared)

@@ -72,7 +72,7 @@ class IntentContext:
     @property
     def takes(self) -> timedelta:
         """How long after its intent a request may leave, in engine time."""
-        return timedelta(seconds=(self.ticket_s + opening.LEAST_VALID_S) * self.clock.speed)
+        return opening.takes(self.ticket_s, self.clock)
 
 
 @dataclass(slots=True)
@@ -154,8 +154,8 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         now = context.clock.now()
         campaigns = await load_campaigns(conn, {hint.campaign_id for hint in hints}, context.did_policy)
         senders = await callers.load(conn, (hint.did_id for hint in hints), now)
-        facts = await _read_facts(conn, hints, campaigns, context.channel, now)
-        copies = await registries.dates(conn) if any(map(_asks_registries, campaigns.values())) else NO_COPIES
+        facts = await read_facts(conn, hints, campaigns, context.channel, now)
+        copies = await registries.dates(conn) if any(map(asks_registries, campaigns.values())) else NO_COPIES
         held = Held()
         allowed: list[Hint] = []
         messages: dict[int, Message] = {}
@@ -196,11 +196,11 @@ async def _lock(conn: AsyncConnection, hints: Sequence[Hint]) -> None:
     await locks.lock_shared_and_exclusive(conn, shared, {locks.phone_key(h.account_id, h.phone) for h in hints})
 
 
-def _asks_registries(campaign: CampaignFacts) -> bool:
+def asks_registries(campaign: CampaignFacts) -> bool:
     return campaign.compliance.requires_registry and (campaign.kind.is_marketing or campaign.is_direct)
 
 
-async def _read_facts(
+async def read_facts(
     conn: AsyncConnection,
     hints: Sequence[Hint],
     campaigns: Mapping[int, CampaignFacts],

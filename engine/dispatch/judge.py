@@ -1,9 +1,10 @@
 """The contact rules of an intent in their order, judged for one prospect from facts already read. Nothing is written.
 
-The intent transaction judges with it under its locks; `carillon explain` asks it without any.
+`RULES` is the order. The intent transaction judges by it under its locks and stops at the first refusal; `carillon
+explain` asks the same rules one by one, without any lock. To add a rule is to add a line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from engine.rules.whereabouts import whereabouts
 from engine.rules.whom import UNREMARKABLE, Bar, Barred, Person
 from engine.rules.window import WindowReason
 
-_CLOSED = {WindowReason.NO_TIMEZONE: Refusal.NO_TIMEZONE, WindowReason.NO_RULE: Refusal.NO_RULE}
+REFUSALS = {WindowReason.NO_TIMEZONE: Refusal.NO_TIMEZONE, WindowReason.NO_RULE: Refusal.NO_RULE}
 
 
 class Fact(NamedTuple):
@@ -65,6 +66,23 @@ def is_due(hint: Hint, state: int | None, attempt: int | None, phone: str | None
     )
 
 
+class Case(NamedTuple):
+    """One contact before its rules. A request may leave until `takes` after `now` (engine time)."""
+
+    hint: Hint
+    fact: Fact
+    campaign: CampaignFacts
+    sender: Sender | None
+    channel: Channel
+    now: datetime
+    takes: timedelta
+    copies: Mapping[str, date] = NO_COPIES
+
+
+Rule = Callable[[Case], Verdict | None]
+"""None: nothing against it. The last rule's verdict may be without a refusal."""
+
+
 def judge(
     hint: Hint,
     fact: Fact,
@@ -79,18 +97,13 @@ def judge(
 
     `copies` are the dates of the registries' copies, for campaigns that must ask them.
     """
-    if campaign is None or campaign.status is not CampaignStatus.DIALING:
+    if campaign is None:
         return Verdict(Refusal.NOT_LIVE)
-    if campaign.account_id != hint.account_id or campaign.channel is not channel:
-        return Verdict(Refusal.OUT_OF_DATE)
-    if hint.is_one_off_text is not (campaign.is_direct and channel is Channel.SMS):
-        return Verdict(Refusal.OUT_OF_DATE)
-    if not fact.is_due:
-        return Verdict(Refusal.OUT_OF_DATE)
-    refused = _person(hint, fact, campaign, now, takes, copies) or _sender(hint, campaign, sender, now)
-    if refused is not None:
-        return refused
-    return _composed(campaign, fact, now) if channel is Channel.SMS else ALLOWED
+    case = Case(hint, fact, campaign, sender, channel, now, takes, copies)
+    for rule in _IN_ORDER:
+        if (verdict := rule(case)) is not None:
+            return verdict
+    return ALLOWED
 
 
 def is_counted(hint: Hint, fact: Fact, campaign: CampaignFacts, now: datetime) -> bool:
@@ -103,24 +116,46 @@ def is_counted(hint: Hint, fact: Fact, campaign: CampaignFacts, now: datetime) -
     )
 
 
-def _person(
-    hint: Hint,
-    fact: Fact,
-    campaign: CampaignFacts,
-    now: datetime,
-    takes: timedelta,
-    copies: Mapping[str, date],
-) -> Verdict | None:
-    """May this person be contacted now? Answers that the law asks for are held by neither opt-outs nor hours."""
+def _campaign(case: Case) -> Verdict | None:
+    return None if case.campaign.status is CampaignStatus.DIALING else Verdict(Refusal.NOT_LIVE)
+
+
+def _due(case: Case) -> Verdict | None:
+    """Is the hint still what the rows say?"""
+    hint, campaign = case.hint, case.campaign
+    is_of_campaign = campaign.account_id == hint.account_id and campaign.channel is case.channel
+    is_of_kind = hint.is_one_off_text is (campaign.is_direct and case.channel is Channel.SMS)
+    return None if is_of_campaign and is_of_kind and case.fact.is_due else Verdict(Refusal.OUT_OF_DATE)
+
+
+def _suppression(case: Case) -> Verdict | None:
+    if case.campaign.is_system or not case.fact.suppressed:
+        return None  # answers that the law asks for are held by neither opt-outs nor hours
+    return Verdict(Refusal.SUPPRESSED, SUPPRESSED)
+
+
+def _whom(case: Case) -> Verdict | None:
+    """Registries, consent, and how often the person was contacted lately."""
+    campaign, fact, phone = case.campaign, case.fact, case.hint.phone
     if campaign.is_system:
         return None
-    if fact.suppressed:
-        return Verdict(Refusal.SUPPRESSED, SUPPRESSED)
-    kind = campaign.kind_for(fact.data)
-    if barred := whom.barred(kind, _earlier(fact), whereabouts(hint.phone, fact.data), copies, now):
-        return _barred(barred, hint, fact, campaign, now)
-    if closed := opening.closed(campaign, hint.phone, fact.data, now, takes):
-        refusal = _CLOSED.get(closed[0], Refusal.OUTSIDE_WINDOW)
+    where = whereabouts(phone, fact.data)
+    found = whom.barred(campaign.kind_for(fact.data), _earlier(fact), where, case.copies, case.now)
+    return found and _barred(found, case)
+
+
+def _window(case: Case) -> Verdict | None:
+    if case.campaign.is_system:
+        return None
+    return window(case.campaign, case.hint.phone, case.fact.data, case.now, case.takes)
+
+
+def window(
+    campaign: CampaignFacts, phone: str, data: Mapping[str, object] | None, now: datetime, takes: timedelta
+) -> Verdict | None:
+    """The rule of the hours by itself: the coordinator asks it before it enqueues."""
+    if closed := opening.closed(campaign, phone, data, now, takes):
+        refusal = REFUSALS.get(closed[0], Refusal.OUTSIDE_WINDOW)
         return Verdict(refusal, refusal, closed[1])
     return None
 
@@ -133,22 +168,24 @@ def _earlier(fact: Fact) -> Person:
     return person._replace(contacts=tuple(at for at in person.contacts if at != fact.released_at))
 
 
-def _barred(barred: Barred, hint: Hint, fact: Fact, campaign: CampaignFacts, now: datetime) -> Verdict:
+def _barred(barred: Barred, case: Case) -> Verdict:
     """What follows. Who is at a cap is due when it frees, inside the hours of that moment. Without the national copy
     nobody can be contacted, and the coordinator pauses the campaign; for want of a state's, its people wait."""
-    refusal = Refusal(barred.bar)
+    campaign, refusal = case.campaign, Refusal(barred.bar)
     if barred.free_at is not None and not campaign.is_direct:
-        return Verdict(refusal, refusal, opening.first(campaign, hint.phone, fact.data, barred.free_at))
+        at = opening.first(campaign, case.hint.phone, case.fact.data, barred.free_at)
+        return Verdict(refusal, refusal, at)
     if barred.bar in (Bar.REGISTRY_MISSING, Bar.REGISTRY_STALE) and not campaign.is_direct:
-        return Verdict(refusal) if barred.by == NATIONAL else Verdict(refusal, refusal, now + opening.HELD_FOR)
+        return Verdict(refusal) if barred.by == NATIONAL else Verdict(refusal, refusal, case.now + opening.HELD_FOR)
     return Verdict(refusal, refusal)
 
 
-def _sender(hint: Hint, campaign: CampaignFacts, sender: Sender | None, now: datetime) -> Verdict | None:
+def _sender(case: Case) -> Verdict | None:
+    hint, campaign, sender = case.hint, case.campaign, case.sender
     if _is_ready(sender, hint, campaign):
         return None
     if not campaign.is_system and sender is not None and hint.attempt > 1 and sender.is_blocked:
-        return Verdict(Refusal.SENDER_BLOCKED, Refusal.SENDER_BLOCKED, now + BLOCKED_FOR)
+        return Verdict(Refusal.SENDER_BLOCKED, Refusal.SENDER_BLOCKED, case.now + BLOCKED_FOR)
     return Verdict(Refusal.SENDER_NOT_READY)
 
 
@@ -160,11 +197,25 @@ def _is_ready(sender: Sender | None, hint: Hint, campaign: CampaignFacts) -> boo
     return is_ours and (campaign.channel is Channel.VOICE or campaign.is_direct or sender.sms_free)
 
 
-def _composed(campaign: CampaignFacts, fact: Fact, now: datetime) -> Verdict:
+def _content(case: Case) -> Verdict | None:
     """The last rule: what it says. The text is part of the verdict, for what is judged is what is sent."""
-    found = compose(campaign, fact.data)
+    if case.channel is not Channel.SMS:
+        return None
+    found = compose(case.campaign, case.fact.data)
     if isinstance(found, Message):
         return Verdict(message=found)
     if found.is_missing:
-        return Verdict(Refusal.MISSING_VALUE, found.reason, now + opening.HELD_FOR)
+        return Verdict(Refusal.MISSING_VALUE, found.reason, case.now + opening.HELD_FOR)
     return Verdict(Refusal.CONTENT_REJECTED, found.reason)
+
+
+RULES: Mapping[str, Rule] = {
+    "campaign": _campaign,
+    "due": _due,
+    "suppression": _suppression,
+    "whom": _whom,
+    "window": _window,
+    "sender": _sender,
+    "content": _content,
+}
+_IN_ORDER = tuple(RULES.values())

@@ -15,6 +15,11 @@ MOST_VALID = timedelta(hours=4)  # what waits longer in a carrier's queue comes 
 Data = Mapping[str, object] | None  # the prospect's own columns
 
 
+def takes(ticket_s: float, clock: Clock) -> timedelta:
+    """How long after its intent a request may leave, and a carrier still take it, in engine time."""
+    return timedelta(seconds=(ticket_s + LEAST_VALID_S) * clock.speed)
+
+
 def closed(
     campaign: CampaignFacts, phone: str, data: Data, now: datetime, takes: timedelta
 ) -> tuple[WindowReason, datetime] | None:

@@ -58,15 +58,17 @@ _ATTEMPTS = text("""
      where a.prospect_id = u.prospect_id and a.attempt = u.attempt and a.try + 0 = u.try and a.state + 0 = u.from_state
     returning a.prospect_id, a.attempt
 """)
+# Whose columns say where they are is judged by those when the time comes.
 _PROSPECTS = text(f"""
     update prospects p
        set state = u.state, attempt = u.next_attempt, outcome = u.outcome, reason = u.reason,
            next_attempt_at = case when u.state = {ProspectState.SENT:d} then p.next_attempt_at
-                                  else coalesce(u.next_at, 'infinity') end
+                                  else coalesce(case when p.data is null then u.open_at end, u.next_at, 'infinity') end
       from unnest(cast(:campaigns as bigint[]), cast(:ids as bigint[]), cast(:attempts as smallint[]),
                   cast(:from_states as smallint[]), cast(:states as smallint[]), cast(:next_attempts as smallint[]),
-                  cast(:outcomes as smallint[]), cast(:reasons as text[]), cast(:next_at as timestamptz[]))
-           as u(campaign_id, id, attempt, from_state, state, next_attempt, outcome, reason, next_at)
+                  cast(:outcomes as smallint[]), cast(:reasons as text[]), cast(:next_at as timestamptz[]),
+                  cast(:open_at as timestamptz[]))
+           as u(campaign_id, id, attempt, from_state, state, next_attempt, outcome, reason, next_at, open_at)
      where p.campaign_id = u.campaign_id and p.id = u.id and p.attempt + 0 = u.attempt and p.state + 0 = u.from_state
     returning p.id
 """)
@@ -87,13 +89,14 @@ _SUPPRESS = text("""
 class Move:
     """Where one decision takes its prospect."""
 
-    __slots__ = ("after", "before", "decision", "next_at", "next_attempt", "outcome", "reason")
+    __slots__ = ("after", "before", "decision", "next_at", "next_attempt", "open_at", "outcome", "reason")
 
     def __init__(self, decision: Decision, before: ProspectState, after: ProspectState) -> None:
         self.decision = decision
         self.before, self.after = before, after
         self.next_attempt: int = decision.view.attempt
         self.next_at: datetime | None = None
+        self.open_at: datetime | None = None
         self.outcome: Outcome | None = None
         self.reason = decision.reason
 
@@ -120,7 +123,7 @@ def move_of(campaign: Campaign, decision: Decision) -> Move | None:
     if decision.state is AttemptState.ENDED:
         is_last = decision.next_attempt_at is None
         move = Move(decision, before, ProspectState.COMPLETED if is_last else ProspectState.QUEUED)
-        move.next_at = decision.next_attempt_at
+        move.next_at, move.open_at = decision.next_attempt_at, decision.open_at
         if is_last:
             move.outcome = decision.outcome
         else:
@@ -202,6 +205,7 @@ async def _write_prospects(conn: AsyncConnection, moves: list[Move]) -> list[Mov
         "outcomes": arrays.numbers([_code(move.outcome) for move in moves]),
         "reasons": arrays.texts([move.reason for move in moves]),
         "next_at": arrays.times([move.next_at for move in moves]),
+        "open_at": arrays.times([move.open_at for move in moves]),
     }
     found = await conn.execute(_PROSPECTS, params)
     if found.rowcount == len(moves):

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine import metrics
 from engine.carriers.port import Command, Outcome, Receipt
 from engine.clock import Clock, real_now, real_s
-from engine.dispatch import facts, orders, record
+from engine.dispatch import facts, opening, orders, record
 from engine.dispatch.breath import breathing
 from engine.dispatch.facts import AttemptKey, Campaign
 from engine.dispatch.orders import Order
@@ -252,7 +252,8 @@ async def _load_campaigns(
 ) -> dict[int, Campaign]:
     limits = facts.limits_of(context.settings, context.clock.speed)
     ids = {key.campaign_id for key in told}
-    return await facts.load_campaigns(conn, ids, limits, context.document_carriers)
+    takes = opening.takes(context.settings.ticket_s, context.clock)
+    return await facts.load_campaigns(conn, ids, limits, context.document_carriers, takes)
 
 
 async def _one_off_plans(

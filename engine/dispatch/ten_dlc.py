@@ -33,10 +33,18 @@ async def admit(
     conn: AsyncConnection, wanted: Sequence[Wanted], campaigns: Mapping[int, CampaignFacts], now: datetime
 ) -> Verdict:
     """Which of these messages the caps allow now, first come first served. Count what is then sent with `count`."""
+    if caps := caps_of(wanted, campaigns):
+        await ten_dlc.lock(conn, caps)
+    return await look(conn, wanted, campaigns, now)
+
+
+async def look(
+    conn: AsyncConnection, wanted: Sequence[Wanted], campaigns: Mapping[int, CampaignFacts], now: datetime
+) -> Verdict:
+    """The same without the lock: true at this moment, for whoever only asks."""
     caps = caps_of(wanted, campaigns)
     if not caps:
         return Verdict(list(wanted), [])
-    await ten_dlc.lock(conn, caps)
     used = await ten_dlc.used(conn, caps, now)
     left: dict[int, list[int]] = {}
     for account_id, cap in caps.items():

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.carriers.port import Lookup, LookupState
 from engine.clock import real_now
-from engine.dispatch import facts
+from engine.dispatch import facts, opening
 from engine.dispatch.commands import Carriers, execute
 from engine.dispatch.facts import AttemptKey, Campaign
 from engine.dispatch.settle import SettleContext, SettleResult, settle
@@ -56,7 +56,8 @@ async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: S
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         views = await facts.read_attempts(conn, keys)
         ids = {view.campaign_id for view in views}
-        campaigns = await facts.load_campaigns(conn, ids, limits, context.document_carriers)
+        takes = opening.takes(context.settings.ticket_s, context.clock)
+        campaigns = await facts.load_campaigns(conn, ids, limits, context.document_carriers, takes)
     now = real_now()
     return [(view, campaigns[view.campaign_id]) for view in views if view.check_at is not None and view.check_at <= now]
 

@@ -13,7 +13,7 @@ from engine.rules.attempt import TRANSITIONS, AgentState, AttemptState
 from engine.rules.events import Event
 from engine.rules.prospect import Outcome
 from engine.rules.reports import Report, ReportKind
-from engine.rules.retry import NO_RETRY, RetryRule, next_attempt
+from engine.rules.retry import NO_RETRY, RetryHours, RetryRule, next_attempt
 from engine.rules.telephony import AgentTarget, CarrierError, Command, Fault
 
 DEFAULT_RETRY_AFTER_S = 1.0
@@ -50,6 +50,7 @@ class Plan:
     is_direct: bool = False
     is_over: bool = False
     retry: RetryRule = NO_RETRY
+    hours: RetryHours | None = None
     limits: Limits = Limits()
 
 
@@ -126,6 +127,7 @@ class Decision:
         "next_attempt_at",
         "now",
         "now_real_s",
+        "open_at",
         "outcome",
         "pause_reason",
         "reason",
@@ -161,6 +163,7 @@ class Decision:
         self.facts: dict[str, object] = {}
         self.events: list[Event] = []
         self.next_attempt_at: datetime | None = None
+        self.open_at: datetime | None = None  # the same moved into the hours of the number
         self.is_released = False
         self.was_not_sent = False  # released before a byte left us
         self.release_at = now
@@ -246,6 +249,9 @@ class Decision:
         self.command, self.is_command_due = None, False
         if not plan.is_over and not self.suppresses:
             self.next_attempt_at = next_attempt(plan.retry, LABELS[outcome], self.view.attempt, self.now, retryable)
+        if self.next_attempt_at is not None and plan.hours is not None:
+            delay_s = (self.next_attempt_at - self.now).total_seconds()
+            self.open_at = plan.hours.land(self.view.phone, self.next_attempt_at, delay_s)
         self.watch_at(None)
         return True
 

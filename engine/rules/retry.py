@@ -5,6 +5,11 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
+from engine.rules.purpose import Purpose
+from engine.rules.schedule import Schedule
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import hours
+
 NO_ANSWER, BUSY, VOICEMAIL, FAILED = "no_answer", "busy", "voicemail", "failed"
 RETRYABLE = (NO_ANSWER, BUSY, VOICEMAIL, FAILED)
 """The outcomes that a rule may name; every other one is final."""
@@ -37,6 +42,23 @@ class RetryRule:
             if name == outcome:
                 return again
         return Again(self.max_retries if outcome in _UNASKED else 0, self.delay_s)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryHours:
+    """The hours that a campaign's retries must land in. `takes`: how long a request may need to leave (engine time)."""
+
+    channel: str
+    purpose: Purpose
+    is_automated: bool
+    schedule: Schedule
+    takes: timedelta
+
+    def land(self, phone: str, at: datetime, delay_s: float) -> datetime:
+        """The first moment from `at` on in the hours of a person of whom only the number is known; `at` itself when
+        none opens within 30 days: the intent then says why. Retries of one delay share a memory of verdicts."""
+        ahead = hours(self.channel, self.purpose, self.is_automated, self.schedule, delay_s)
+        return ahead.next_chance(whereabouts(phone), at, self.takes) or at
 
 
 NO_RETRY = RetryRule()

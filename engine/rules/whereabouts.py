@@ -24,6 +24,8 @@ UNKNOWN = "?"  # `US-?`: in the country, in a state that could not be read; ever
 _OF_A_PLACE = frozenset(
     {PhoneNumberType.FIXED_LINE, PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
 )  # all others belong to no place: toll-free, premium, personal, internet
+_POSTAL = ("zip", "zipcode", "postalcode")
+_LOCATION = frozenset({*_POSTAL, "state", "timezone", "locationverified"})
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
 _TERRITORIES = frozenset({"AS", "GU", "MP", "PR", "VI"})  # countries to ISO, under US law
 _MILITARY = frozenset({"AA", "AE", "AP"})
@@ -72,6 +74,11 @@ def place_of(zones: frozenset[str], regions: frozenset[str]) -> Place:
     return Place(tuple(sorted(zones)), tuple(sorted(regions)))
 
 
+def is_of_location(name: str) -> bool:
+    """Whether an import's column of this name says something of where somebody is."""
+    return _plain_name(name) in _LOCATION
+
+
 class _Columns(NamedTuple):
     """Names of the columns that say where somebody is; empty for those that the import lacks."""
 
@@ -83,10 +90,14 @@ class _Columns(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _columns(names: tuple[str, ...]) -> _Columns | None:
-    known = {name.strip().lower().replace("_", "").replace(" ", ""): name for name in reversed(names)}
-    postal = next((known[name] for name in ("zip", "zipcode", "postalcode") if name in known), "")
+    known = {_plain_name(name): name for name in reversed(names)}
+    postal = next((known[name] for name in _POSTAL if name in known), "")
     found = _Columns(postal, known.get("state", ""), known.get("timezone", ""), known.get("locationverified", ""))
     return found if any(found[:3]) else None
+
+
+def _plain_name(name: str) -> str:
+    return name.strip().lower().replace("_", "").replace(" ", "")
 
 
 def _text(value: object) -> str:

@@ -71,6 +71,22 @@ class Hours:
             self._remembered[place] = last
         return last[2]
 
+    def next_chance(self, place: Place, at: datetime, takes: timedelta = timedelta()) -> datetime | None:
+        """The first instant from `at` on when the window is open and stays so for longer than `takes`; None when there
+        is none within 30 days."""
+        last = at + HORIZON
+        while at <= last:
+            window = self.at(place, at)
+            if not window.open:
+                if window.next_open_at is None:
+                    return None
+                at = window.next_open_at
+            elif window.closes_at is None or window.closes_at > at + takes:
+                return at
+            else:
+                at = window.closes_at
+        return None
+
     def holds(self, place: Place, now: datetime) -> bool:
         """`at(…).open`, said the plain way and remembering nothing: what tests and checks compare it with."""
         clocks = self._clocks(place)
@@ -122,10 +138,12 @@ def hours(
     purpose: Purpose = Purpose.MARKETING,
     is_automated: bool = True,
     schedule: Schedule = ANY_TIME,
+    ahead_s: float = 0,  # noqa: ARG001 - part of what the cache goes by
 ) -> Hours:
     """The hours of a kind of campaign. `channel` is `voice` or `sms`; for another every place is closed.
 
-    `is_automated`: an AI or prerecorded voice, or a text that a campaign sends.
+    `is_automated`: an AI or prerecorded voice, or a text that a campaign sends. Who asks for times `ahead_s` in the
+    future says so: one place has one remembered verdict, and now and then would drive each other out.
     """
     return Hours(channel, purpose, is_automated, schedule)
 

@@ -51,7 +51,7 @@ class Coordinator(Process):
             engine_s = world.steps.clock.now().timestamp()
             claims = await world.step(self, "claim", world.steps.claim(wanted))
             for (walk, count), found in zip(wanted, claims, strict=True):
-                walk.take_in(found, count, now, world.steps.clock, engine_s, SETTINGS.hint_lease_s)
+                walk.waiting += walk.take_in(found, count, now, world.steps.clock, engine_s, SETTINGS.hint_lease_s)
         pushed = 0
         for walk, count in ready:
             if walk.waiting:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from engine.clock import real_now, real_s
-from engine.dispatch import facts, record
+from engine.dispatch import facts, opening, record
 from engine.dispatch.facts import AttemptKey, lock_order
 from engine.dispatch.record import Move, Settled
 from engine.dispatch.settle import SettleResult, collect, fold, may_suppress
@@ -106,7 +106,7 @@ class Settling(Rows):
 
     def _campaign(self, campaign_id: int) -> facts.Campaign:
         limits = facts.limits_of(SETTINGS, self.clock.speed)
-        return facts.campaign_of(self.campaigns[campaign_id], limits, ())
+        return facts.campaign_of(self.campaigns[campaign_id], limits, (), opening.takes(SETTINGS.ticket_s, self.clock))
 
     def _collect(self, settled: Sequence[Settled], result: SettleResult) -> None:
         for campaign, decision in settled:

@@ -57,7 +57,7 @@ class CampaignRow:
         return Campaign(
             self.id, self.account_id, False, False, False, self.name, self.channel, Purpose(self.purpose),
             CampaignStatus(self.status), self.status_reason, self.carrier, orjson.loads(self.mode), (), None,
-            orjson.loads(self.schedule) if self.schedule else None, self.calls_per_second, self.created_at,
+            orjson.loads(self.schedule) if self.schedule else None, None, self.calls_per_second, self.created_at,
             self.started_at, self.ended_at,
         )  # fmt: skip
 

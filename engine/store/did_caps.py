@@ -5,7 +5,7 @@ hour one waits, and then sees what the other has taken. `free_at` and `room` are
 what would be refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ _LOCK = text("""
     select did_id, hour, day, last_at from did_usage
      where did_id = any(cast(:ids as bigint[])) order by did_id for update
 """)
+_READ_MANY = text("select did_id, hour, day, last_at from did_usage where did_id = any(cast(:ids as bigint[]))")
 _ADD = text("""
     insert into did_usage (did_id, hour, day, last_at, free_at, room)
     select id, '{}', '{}', '-infinity', '-infinity', 1 from unnest(cast(:ids as bigint[])) id order by id
@@ -61,6 +62,12 @@ async def read(conn: AsyncConnection, did_id: int) -> Usage:
     rows = await conn.execute(text("select hour, day, last_at from did_usage where did_id = :id"), {"id": did_id})
     row = rows.one_or_none()
     return _usage(row.hour, row.day, row.last_at) if row else NEVER_USED
+
+
+async def read_many(conn: AsyncConnection, did_ids: Collection[int]) -> dict[int, Usage]:
+    """Of the numbers that have made calls."""
+    rows = await conn.execute(_READ_MANY, {"ids": arrays.numbers(sorted(did_ids))})
+    return {row.did_id: _usage(row.hour, row.day, row.last_at) for row in rows}
 
 
 async def _lock(conn: AsyncConnection, ids: list[int]) -> dict[int, Usage]:

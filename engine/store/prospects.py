@@ -25,6 +25,9 @@ _PAGE = text(f"""
      order by id limit :limit
 """)
 _GET = text(f"select {_COLUMNS} from prospects where campaign_id = :campaign_id and id = :id")
+_BY_PHONE = text(f"""
+    select {_COLUMNS} from prospects where campaign_id = :campaign_id and phone = :phone and one_off = 0
+""")
 _ADD = text("""
     insert into prospects (campaign_id, account_id, phone)
     select :campaign_id, :account_id, phone
@@ -78,6 +81,12 @@ async def page(
 
 async def get(conn: AsyncConnection, campaign: Campaign, prospect_id: int) -> Prospect | None:
     row = (await conn.execute(_GET, _reader(campaign) | {"id": prospect_id})).one_or_none()
+    return _prospect(row) if row else None
+
+
+async def by_phone(conn: AsyncConnection, campaign: Campaign, phone: str) -> Prospect | None:
+    """The campaign's prospect with this E.164 number; a number is in a campaign once."""
+    row = (await conn.execute(_BY_PHONE, _reader(campaign) | {"phone": phone})).one_or_none()
     return _prospect(row) if row else None
 
 

@@ -90,7 +90,9 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, *, workers: int = 2, coordinators: int = 1, **settings: str) -> Iterator[Stack]:
+def running_stack(
+    folder: Path, *, workers: int = 2, coordinators: int = 1, civil_speed: float = CIVIL_SPEED, **settings: str
+) -> Iterator[Stack]:
     """Everything that `carillon dev` starts, with the logs of all processes in a file."""
     log = folder / "processes.log"
     with start_servers(folder / "data", keep=False) as running, log.open("w") as lines:
@@ -100,7 +102,7 @@ def running_stack(folder: Path, *, workers: int = 2, coordinators: int = 1, **se
             port = choose_port(0)
             environment = {**engine_environment(network, port), **settings}
             upgrade(servers.database_url)
-            key, _, _ = asyncio.run(seed(servers.database_url, network.agent_url, CIVIL_SPEED))
+            key, _, _ = asyncio.run(seed(servers.database_url, network.agent_url, civil_speed))
             start_engine(supervisor, environment, workers=workers)
             for number in range(2, coordinators + 1):
                 supervisor.start(f"coordinator-{number}", MODULES["coordinator"], environment)

@@ -16,6 +16,8 @@ from engine.rules import reports
 from engine.rules.attempt import AttemptState
 from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.telephony import Amd, CarrierError, CommandKind, EndReason, EventKind, Fault
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import hours
 from tests.conftest import LEGAL_HOUR
 from tests.dispatch.attempts import (
     assert_adds_up,
@@ -435,3 +437,20 @@ def _history(rng: Random, key: AttemptKey, *, is_sms: bool) -> list[reports.Repo
             human(key)[:2],
         ]
     return [answer, reports.CHECK, *map(reports.carrier, rng.choice(ends))]
+
+
+async def test_a_retry_is_set_into_the_hours_at_once(world: World, clock: Clock) -> None:
+    """Ten hours after 14 o'clock in New York it is midnight there. Who has columns may be elsewhere: they are judged
+    by those when the time comes."""
+    campaign = await world.campaign(phones=PHONES[:2], max_retries=1, retry_delay="10h")
+    await world.execute("""update prospects set data = '{"zip": "96813"}' where phone = :phone""", phone=PHONES[1])
+    keys = await reserve(world, campaign, clock)
+    rung_out = [unanswered(key, EndReason.NO_ANSWER) for key in keys]
+    await settle_callbacks(world.db, await inbox(world, [each for some in rung_out for each in some]), context(clock))
+    rows = await world.execute("select extract(epoch from next_attempt_at)::float8 from prospects order by phone")
+    plain, with_columns = (float(str(row[0])) for row in rows)
+    due = (clock.now() + timedelta(hours=10)).timestamp()
+    assert with_columns == pytest.approx(due, abs=60)
+    opens = hours("voice").next_chance(whereabouts(PHONES[0]), clock.now() + timedelta(hours=10))
+    assert opens is not None
+    assert plain == opens.timestamp() > due + 3_600

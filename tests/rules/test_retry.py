@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.rules.prospect import Outcome
-from engine.rules.retry import NO_RETRY, RETRYABLE, Again, RetryRule, may_change_number, next_attempt
+from engine.rules.purpose import Purpose
+from engine.rules.retry import NO_RETRY, RETRYABLE, Again, RetryHours, RetryRule, may_change_number, next_attempt
+from engine.rules.schedule import ANY_TIME
+from engine.rules.whereabouts import whereabouts
+from engine.rules.window import hours
 
 NOW = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
 TWICE = RetryRule(max_retries=2, delay_s=14_400)
@@ -77,3 +81,34 @@ def test_nobody_is_tried_for_ever(rule: RetryRule, outcomes: list[str]) -> None:
 @pytest.mark.parametrize("outcome", [outcome.label for outcome in Outcome])
 def test_only_what_says_nothing_of_the_number_lets_a_retry_come_from_another(outcome: str) -> None:
     assert may_change_number(outcome) is (outcome in ("no_answer", "busy", "voicemail"))
+
+
+EVENING_IN_NEW_YORK = datetime(2026, 3, 12, 0, 30, tzinfo=UTC)  # 20:30; the day ends at 21
+NEXT_DAY = datetime(2026, 3, 12, 12, 0, tzinfo=UTC)
+MARKETING = RetryHours("voice", Purpose.MARKETING, True, ANY_TIME, timedelta(seconds=3))
+
+
+@pytest.mark.parametrize(
+    ("phone", "at", "expected"),
+    [
+        ("+12125550100", EVENING_IN_NEW_YORK, EVENING_IN_NEW_YORK),
+        ("+12125550100", EVENING_IN_NEW_YORK + timedelta(minutes=30, seconds=-3), NEXT_DAY),  # too late to leave
+        ("+12125550100", EVENING_IN_NEW_YORK + timedelta(minutes=30), NEXT_DAY),
+        ("+12125550100", NEXT_DAY - timedelta(seconds=1), NEXT_DAY),
+        ("+12125550100", NEXT_DAY, NEXT_DAY),
+        ("+18005550100", NEXT_DAY, NEXT_DAY),  # of no place: the intent holds it and says why
+    ],
+)
+def test_a_retry_lands_in_the_hours_of_its_number(phone: str, at: datetime, expected: datetime) -> None:
+    assert MARKETING.land(phone, at, 3_600) == expected
+
+
+@given(st.integers(0, 14 * 86_400), st.sampled_from(["+12125550100", "+13105550100", "+19075550100", "+19285550100"]))
+def test_it_lands_at_the_first_moment_that_the_plain_rule_allows(seconds: int, phone: str) -> None:
+    at = NOW + timedelta(seconds=seconds)
+    found = MARKETING.land(phone, at, 60)
+    plain = hours("voice")
+    assert found >= at
+    assert plain.holds(whereabouts(phone), found)
+    if found > at:
+        assert not plain.holds(whereabouts(phone), found - timedelta(seconds=1))
