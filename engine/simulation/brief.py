@@ -21,7 +21,8 @@ def _item(item: object) -> str:
     if isinstance(item, Claim):
         return f"{[tuple(due) for due in item.due]} next {item.next_due_s}"
     if isinstance(item, tuple) and len(item) == 2 and hasattr(item[0], "prospect_id"):
-        return repr(item[0])
+        command = item[0].command and sorted(item[0].command.items(), key=str)  # jsonb has an order of its own
+        return f"{item[0]._replace(command=None)} {command and [part for part in command if part[0] != 'agent']}"
     return repr(tuple(item)) if isinstance(item, tuple) else repr(item)
 
 

@@ -137,7 +137,7 @@ class Settling(Rows):
             agent_state=int(decision.agent_state),
             amd=decision.amd,
             outcome=None if decision.outcome is None else int(decision.outcome),
-            reason=decision.reason,
+            reason=None if decision.reason is None else str(decision.reason),
             carrier_id=decision.carrier_id,
             answered_at=decision.answered_at,
             greeting_ended_at=decision.greeting_ended_at,
@@ -156,7 +156,7 @@ class Settling(Rows):
             return False
         row.state, row.attempt = move.after, move.next_attempt
         row.outcome = None if move.outcome is None else int(move.outcome)
-        row.reason = move.reason
+        row.reason = None if move.reason is None else str(move.reason)
         if move.after is not ProspectState.SENT:
             row.next_at = move.next_at or NEVER
         return True
