@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "rules": ("api_min.cli.rules:app", "Check a file of rows for the law's contact hours."),
     "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),
     "bench": ("workers.bench.cli:app", "Measure."),
+    "chaos": ("api_min.cli.chaos:app", "Break a whole stack under load, and check the promises."),
 }
 
 _ARGUMENTS_ARE_THE_TARGETS = {
