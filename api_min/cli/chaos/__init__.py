@@ -1,7 +1,7 @@
 """`carillon chaos`: a whole stack under load, broken from a seed, and judged by the promises' own checkers."""
 
 import asyncio
-import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -45,7 +45,7 @@ def chaos(
             order = Order(seed, size, plan.draw(seed, seconds, stage.cast))
             found = asyncio.run(run(stage, order, lambda line: progress.print(line, style="dim", highlight=False)))
             if keep:
-                os.link(stage.network.carrier_log, folder / "carrier.jsonl")
+                shutil.copy(stage.network.carrier_log, keep)
     if as_json:
         print(orjson.dumps(found.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -10,6 +10,9 @@ from statistics import median
 ARRIVAL_S = 0.05
 # Within this after SIGCONT a process that was stopped between its last look at the clock and the write has written.
 THAW_S = 0.5
+_HALF = 0.5
+BACK = 0.7  # of what is allowed within a second: then the throughput is back
+_SECOND, _STRIDE_S = 1.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class Violations:
     frozen: int = 0
 
 
-def pause_violations(pauses: Iterable[Span], arrivals: Sequence[float], lags: Sequence[float], stops: Iterable[Span]):
+def pause_violations(
+    pauses: Iterable[Span], arrivals: Sequence[float], lags: Sequence[float], stops: Iterable[Span]
+) -> Violations:
     """Of one campaign: `pauses` from the answer to the next resume's request; `arrivals` ascend, each up to its lag
     after it came."""
     stops = list(stops)
@@ -66,14 +71,14 @@ def allowed(steps: Sequence[Step], span: Span) -> float:
 
 
 def worst_window(steps: Sequence[Step], arrivals: Sequence[float], window_s: float, stride_s: float = 0.5) -> float:
-    """The smallest achieved / allowed of any window of `window_s` in which the full rate was allowed; 1.0 without one."""
+    """The smallest achieved / allowed of any window with half of the full rate or more; 1.0 without one."""
     if not steps:
         return 1.0
     worst, at = 1.0, steps[0].at
     full = max(step.rate for step in steps)
     while at + window_s <= steps[-1].at:
         may = allowed(steps, Span(at, at + window_s))
-        if may >= 0.5 * full * window_s:
+        if may >= _HALF * full * window_s:
             worst = min(worst, _count(arrivals, at, at + window_s) / may)
         at += stride_s
     return worst
@@ -83,14 +88,22 @@ def _count(arrivals: Sequence[float], begin: float, end: float) -> int:
     return bisect_left(arrivals, end) - bisect_left(arrivals, begin)
 
 
-def recoveries(healed: Iterable[float], probes: Iterable[Span]) -> list[float]:
-    """Seconds from each moment until the first arrival of a probe that began after it; infinite without one."""
-    ordered = sorted(probes, key=lambda probe: probe.begin)
-    found = []
-    for moment in healed:
-        ends = [probe.end for probe in ordered if probe.begin >= moment]
-        found.append(max(0.0, min(ends, default=float("inf")) - moment))
-    return found
+def answered_after(moment: float, probes: Sequence[Span]) -> float | None:
+    """Seconds until the first answer to a question that was asked after `moment`; None without one."""
+    ends = [probe.end for probe in probes if probe.begin >= moment]
+    return min(ends) - moment if ends else None
+
+
+def flowing_after(moment: float, steps: Sequence[Step], arrivals: Sequence[float]) -> float | None:
+    """Seconds until the begin of the first second with `BACK` of the allowed calls; None when it is not seen again."""
+    full = max((step.rate for step in steps), default=0.0)
+    at = moment
+    while steps and at + _SECOND <= steps[-1].at:
+        may = allowed(steps, Span(at, at + _SECOND))
+        if may >= _HALF * full * _SECOND and _count(arrivals, at, at + _SECOND) >= BACK * may:
+            return at - moment
+        at += _STRIDE_S
+    return None
 
 
 def percentile(values: Sequence[float], share: float) -> float:

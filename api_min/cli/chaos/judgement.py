@@ -65,12 +65,11 @@ def pauses(load: Load, arrivals: Arrivals, stops: Sequence[Span]) -> Violations:
     return Violations(sum(each.unexplained for each in found), sum(each.frozen for each in found))
 
 
-def worst_window(load: Load, arrivals: Arrivals, begun: float) -> float:
-    """Achieved / configured calls in the worst ten seconds in which at least half the rate was allowed."""
+def throughput(load: Load, arrivals: Arrivals, begun: float) -> tuple[list[Step], list[float]]:
+    """What the voice campaigns might place over time, and the calls that came."""
     voice = [campaign for campaign in load.campaigns if campaign.rate]
     spans = [(span, campaign.rate) for campaign in voice for span in _busy(campaign, arrivals, begun)]
-    times = sorted(create.at for campaign in voice for create in arrivals.of(campaign.id))
-    return figures.worst_window(steps_of(spans), times, WINDOW_S)
+    return steps_of(spans), sorted(create.at for campaign in voice for create in arrivals.of(campaign.id))
 
 
 def _busy(campaign: Campaign, arrivals: Arrivals, begun: float) -> list[Span]:
@@ -100,20 +99,16 @@ def steps_of(spans: Iterable[tuple[Span, float]]) -> list[Step]:
     return steps
 
 
-def recovery(blows: Sequence[Blow], load: Load, arrivals: Arrivals) -> Recovery:
-    """After every fault, by the probes."""
-    came = {create.to: create.at for create in reversed(arrivals.of(load.probe_campaign))}
-    spans = [Span(probe.begun, came[probe.phone]) for probe in load.probes if probe.phone in came]
-    last = max((probe.begun for probe in load.probes), default=0.0)
-    judged = [blow for blow in blows if blow.healed < last - figures.THAW_S]  # else no probe could have seen it
-    times = figures.recoveries([blow.healed for blow in judged], spans)
-    slowest = max(range(len(times)), key=times.__getitem__, default=-1)
-    return Recovery(
-        figures.percentile(times, 0.5),
-        figures.percentile(times, 0.99),
-        max(times, default=0.0),
-        judged[slowest].fault.name if times else "",
-    )
+def recovery(blows: Sequence[Blow], probes: Sequence[Span], steps: Sequence[Step], times: Sequence[float]) -> Recovery:
+    """After every fault: until the API answers and calls flow again, whichever comes last."""
+    found = []
+    for blow in blows:
+        seen = (figures.answered_after(blow.healed, probes), figures.flowing_after(blow.healed, steps, times))
+        if known := [each for each in seen if each is not None]:
+            found.append((max(known), blow.fault.name))
+    seconds = [each for each, _ in found]
+    slowest_s, slowest = max(found, default=(0.0, ""))
+    return Recovery(figures.percentile(seconds, 0.5), figures.percentile(seconds, 0.99), slowest_s, slowest)
 
 
 async def judge_doubts(watch: doubts.Doubts, log: Path) -> tuple[int, int, dict[str, int], list[str]]:

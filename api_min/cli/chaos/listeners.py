@@ -1,6 +1,7 @@
 """Clients of the event stream that come back at the other address whenever they are cut off, by the last id."""
 
 import asyncio
+import contextlib
 import time
 
 import aiohttp
@@ -25,18 +26,17 @@ class Listener:
     async def follow(self) -> None:
         """For ever; cancel it."""
         while True:
-            try:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 await self._listen()
-            except (aiohttp.ClientError, TimeoutError):
-                pass
             await asyncio.sleep(_AGAIN_S)
 
     async def reach(self, number: int, timeout_s: float) -> bool:
-        """True when event `number` has come."""
+        """True when event `number` has come, or comes within the time."""
         deadline = time.monotonic() + timeout_s
-        while self.seen.last < number and time.monotonic() < deadline:
+        while True:
+            if self.seen.last >= number or time.monotonic() > deadline:
+                return self.seen.last >= number
             await asyncio.sleep(_AGAIN_S)
-        return self.seen.last >= number
 
     async def _listen(self) -> None:
         headers = {**self._door.headers, "Last-Event-ID": str(self.seen.last)}

@@ -123,7 +123,7 @@ def _fault(rng: random.Random, kind: Kind, at_s: float, cast: Sequence[str], pac
 
 
 def _without_doubles(faults: Sequence[Fault]) -> list[Fault]:
-    """Drops a fault that hits what another one still holds: a stopped process cannot be drained, nor a storm doubled."""
+    """Drops a fault that hits what another one still holds: a stopped process cannot be drained."""
     busy: dict[str, float] = {}
     kept = []
     for fault in faults:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api_min.cli.chaos import judgement
+from api_min.cli.chaos import figures, judgement
 from api_min.cli.chaos.door import Door
 from api_min.cli.chaos.doubts import Doubts
 from api_min.cli.chaos.faults import Injector
@@ -102,6 +102,7 @@ async def _judge(
     arrivals = judgement.Arrivals(creates)
     doubtful, resolved, unknown, unexplained = await judgement.judge_doubts(doubts, stage.network.carrier_log)
     violations = judgement.pauses(load, arrivals, worker_stops(stage))
+    steps, times = judgement.throughput(load, arrivals, begun)
     names = [blow.fault.name for blow in injector.blows]
     return Findings(
         seed=order.seed,
@@ -120,7 +121,7 @@ async def _judge(
         pauses=sum(len(campaign.pauses) for campaign in load.campaigns),
         pause_violations=violations.unexplained,
         frozen_creates=violations.frozen,
-        worst_window=judgement.worst_window(load, arrivals, begun),
+        worst_window=figures.worst_window(steps, times, judgement.WINDOW_S),
         listeners=len(listeners),
         events=sum(listener.seen.events for listener in listeners),
         gaps=sum(listener.seen.gaps for listener in listeners),
@@ -128,7 +129,7 @@ async def _judge(
         truncations=sum(listener.truncations for listener in listeners),
         resets=sum(listener.resets for listener in listeners),
         behind=behind,
-        recovery=judgement.recovery(injector.blows, load, arrivals),
+        recovery=judgement.recovery(injector.blows, load.probes, steps, times),
         drains=len(stage.diary.drains_s),
         slowest_drain_s=max(stage.diary.drains_s, default=0.0),
         forced_drains=stage.diary.forced,

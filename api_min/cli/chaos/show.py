@@ -44,7 +44,7 @@ def _rows(found: Findings) -> list[tuple[str, str, str]]:
         (
             "event gaps / repeats",
             f"{found.gaps} / {found.repeats}",
-            f"{found.events:,} events, {found.listeners} clients",
+            f"{found.events:,} events to {found.listeners}",
         ),
         ("recovery p50 / p99", f"{recovery.p50_s:.2f} / {recovery.p99_s:.2f} s", f"goal: p99 ≤ {RECOVERY_GOAL_S:g} s"),
         ("  slowest", f"{recovery.slowest_s:.2f} s", recovery.slowest),
