@@ -30,6 +30,9 @@ def chaos(
     seed: Annotated[int, typer.Option(help="The same seed breaks the same things in the same order.")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Calls a second; 0: so that the time is filled.")] = 0.0,
     workers: Annotated[int, typer.Option(min=2)] = 2,
+    only: Annotated[
+        list[plan.Kind] | None, typer.Option("--fault", help="Only faults of this kind; repeatable.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(help="A folder for the logs; else they are deleted.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
@@ -42,7 +45,7 @@ def chaos(
         folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         with running_stage(folder, seed, workers) as stage:
-            order = Order(seed, size, plan.draw(seed, seconds, stage.cast))
+            order = Order(seed, size, plan.draw(seed, seconds, stage.cast, _pace(only)))
             found = asyncio.run(run(stage, order, lambda line: progress.print(line, style="dim", highlight=False)))
             if keep:
                 shutil.copy(stage.network.carrier_log, keep)
@@ -52,3 +55,7 @@ def chaos(
         show(Console(), found)
     if found.broken():
         raise typer.Exit(1)
+
+
+def _pace(only: list[plan.Kind] | None) -> plan.Pace:
+    return plan.Pace(weights={kind: weight for kind, weight in plan.WEIGHTS.items() if not only or kind in only})
