@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from api_min.cli.chaos.soak import Watched, growing
+
 RECOVERY_GOAL_S = 5.0
 
 
@@ -49,6 +51,8 @@ class Findings:
     errors: Mapping[str, int]
     api_answers: Mapping[str, int]
     checks: Mapping[str, list[str]] = field(default_factory=dict)  # problems by checker, `P2 accepted_once`
+    soak: Sequence[Watched] = ()  # of a gentle run
+    database: Mapping[str, float] = field(default_factory=dict)
 
     def broken(self) -> list[str]:
         """The promises that did not hold, in words; empty when all did."""
@@ -63,6 +67,7 @@ class Findings:
             *_some("P6: {} streams were told of another history", self.resets),
             *_some("P6: {} streams never reached the newest event", self.behind),
             *(f"a process ended by itself: {each}" for each in self.crashes),
+            *(f"soak: {each}" for each in growing(self.soak)),
             *(f"a drain had to be killed: {each}" for each in self.forced_drains),
         ]
         return found + [f"{name}: {problem}" for name, problems in self.checks.items() for problem in problems]

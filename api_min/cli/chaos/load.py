@@ -47,7 +47,7 @@ class Campaign:
 
 def phones(count: int, first: int = 0) -> list[str]:
     """Different numbers of a fictional exchange, over all area codes of the United States."""
-    codes = [area.code for area in area_codes().values() if area.country == "US"]
+    codes = [area.code for area in area_codes().values() if area.country == "US" and area.zones]
     if first + count > len(codes) * _LINES:
         raise ValueError(f"there are {len(codes) * _LINES:,} numbers")
     return [f"+1{codes[n % len(codes)]}555{100 + n // len(codes):04d}" for n in range(first, first + count)]

@@ -18,11 +18,13 @@ from api_min.cli.chaos.findings import Findings
 from api_min.cli.chaos.listeners import COUNT, Listener
 from api_min.cli.chaos.load import Load, Size
 from api_min.cli.chaos.plan import Fault
+from api_min.cli.chaos.soak import Soak
 from api_min.cli.chaos.stage import Stage, worker_stops
 from engine.checks.evidence import read_creates
 from engine.store.database import connect
 
 _FINISH_S = 120.0  # beyond what the rate needs: retries, look-ups, leases
+_GLANCE_S = 3.0
 _HEAR_S = 15.0
 _CONNECTIONS = 64
 
@@ -35,6 +37,8 @@ class Order:
     size: Size
     plan: Sequence[Fault]
     pauses: bool = True
+    soaks: bool = False
+    must_complete: bool = True  # or the time is enough: without a fence the work may never end
 
 
 async def run(stage: Stage, order: Order, tell: Tell) -> Findings:
@@ -46,18 +50,25 @@ async def run(stage: Stage, order: Order, tell: Tell) -> Findings:
             door = Door(session, stage.urls, stage.key)
             load, injector, doubts = Load(door, order.size, order.seed), Injector(stage, session), Doubts(engine)
             listeners = [Listener(session, door) for _ in range(COUNT)]
+            soak = Soak(stage, engine, order.size.seconds)
             await load.prepare()
             begun = time.time()
-            async with _beside(doubts.look(), *(listener.follow() for listener in listeners)):
+            looks = [doubts.look(), *([soak.look()] if order.soaks else [])]
+            async with _beside(*looks, *(listener.follow() for listener in listeners)):
                 tell(f"{order.size.prospects:,} people, {len(order.plan)} faults in {order.size.seconds:.0f} s …")
                 await asyncio.gather(load.run(pauses=order.pauses), injector.run(order.plan))
                 await asyncio.to_thread(stage.thaw_all)
                 tell("no more faults; waiting for the last outcome …")
-                completed = await load.finish(_FINISH_S + order.size.prospects / order.size.rate)
+                completed = await load.finish(
+                    _FINISH_S + order.size.prospects / order.size.rate if order.must_complete else _GLANCE_S
+                )
                 newest = await _quiet(engine)
                 behind = [not await listener.reach(newest, _HEAR_S) for listener in listeners]
             tell("checking the promises …")
-            return await _judge(stage, order, load, injector, doubts, listeners, engine, begun, completed, sum(behind))
+            found = await _judge(stage, order, load, injector, doubts, listeners, engine, begun, completed, sum(behind))
+            if order.soaks:
+                found.soak, found.database = soak.series(), await soak.database()
+            return found
     finally:
         await engine.dispose()
 
@@ -111,8 +122,8 @@ async def _judge(
         rate=order.size.rate,
         faults={name: names.count(name) for name in sorted(set(names))},
         creates=len(creates),
-        completed=completed,
-        lost=await load.lost(),
+        completed=completed or not order.must_complete,
+        lost=await load.lost() if order.must_complete else [],
         double_contacts=judgement.doubled(creates),
         doubtful=doubtful,
         resolved=resolved,

@@ -19,6 +19,8 @@ def show(console: Console, found: Findings) -> None:
     console.print("faults: " + ", ".join(f"{count} × {name}" for name, count in found.faults.items()), highlight=False)
     if found.errors:
         console.print("errors logged: " + ", ".join(f"{n} × {name}" for name, n in found.errors.items()))
+    if found.soak:
+        _show_soak(console, found)
     broken = found.broken()
     for problem in broken[:_MOST]:
         console.print(f"BROKEN  {problem}", style="red", highlight=False)
@@ -55,3 +57,14 @@ def _rows(found: Findings) -> list[tuple[str, str, str]]:
 
 def _answers(found: Findings) -> str:
     return ", ".join(f"{n:,} × {status}" for status, n in found.api_answers.items())
+
+
+def _show_soak(console: Console, found: Findings) -> None:
+    table = Table(title="after warm-up", title_justify="left")
+    for heading in ("", "level", "growth", "flat"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for each in found.soak:
+        told = each.trend
+        table.add_row(each.name, f"{told.level:.1f}", f"{told.growth:+.1f}", "yes" if told.is_flat else "[red]no")
+    console.print(table)
+    console.print(", ".join(f"{name} {value:,.0f}" for name, value in found.database.items()), highlight=False)
