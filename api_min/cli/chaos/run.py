@@ -25,7 +25,7 @@ from engine.store.database import connect
 
 _FINISH_S = 120.0  # beyond what the rate needs: retries, look-ups, leases
 _GLANCE_S = 3.0
-_HEAR_S = 15.0
+_QUIET_S, _HEAR_S = 1.0, 15.0
 _CONNECTIONS = 64
 
 Tell = Callable[[str], None]
@@ -62,10 +62,9 @@ async def run(stage: Stage, order: Order, tell: Tell) -> Findings:
                 completed = await load.finish(
                     _FINISH_S + order.size.prospects / order.size.rate if order.must_complete else _GLANCE_S
                 )
-                newest = await _quiet(engine)
-                behind = [not await listener.reach(newest, _HEAR_S) for listener in listeners]
+                behind = await _behind(engine, listeners) if order.must_complete else 0
             tell("checking the promises …")
-            found = await _judge(stage, order, load, injector, doubts, listeners, engine, begun, completed, sum(behind))
+            found = await _judge(stage, order, load, injector, doubts, listeners, engine, begun, completed, behind)
             if order.soaks:
                 found.soak, found.database = soak.series(), await soak.database()
             return found
@@ -88,13 +87,13 @@ async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             raise result
 
 
-async def _quiet(engine: AsyncEngine) -> int:
-    """The newest event once no more come for a moment."""
+async def _behind(engine: AsyncEngine, listeners: Sequence[Listener]) -> int:
+    """How many do not reach the newest event once no more come for a moment."""
     newest = -1
     while (found := await judgement.newest_event(engine)) != newest:
         newest = found
-        await asyncio.sleep(1.0)
-    return newest
+        await asyncio.sleep(_QUIET_S)
+    return [await listener.reach(newest, _HEAR_S) for listener in listeners].count(False)
 
 
 async def _judge(
