@@ -1,7 +1,7 @@
 """The parent of the embedded servers: `python -m engine.embedded.guardian`, one order as a line of JSON on stdin.
 
-It stops the servers when stdin reaches its end, which is when our process closed it or is gone, by `kill -9` too. Before
-that, each further line names a server that has ended and is to be started again.
+It stops the servers when stdin reaches its end, which is when our process closed it or is gone, by `kill -9` too. Each
+further line before that names a server that has ended and is to be started again.
 (PDEATHSIG would not do: it is lost at setuid and fires when the *thread* that forked ends.) It runs in a session of its
 own, so Ctrl-C in the terminal reaches us first and the servers last. It keeps the data folder's lock, inherited, until
 it has stopped them. Standard library only.
