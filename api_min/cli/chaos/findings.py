@@ -15,6 +15,7 @@ class Recovery:
     p99_s: float
     slowest_s: float
     slowest: str  # the fault
+    by_fault: Mapping[str, list[float]]  # seconds, rounded
 
 
 @dataclass(slots=True)

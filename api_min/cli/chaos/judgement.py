@@ -108,7 +108,12 @@ def recovery(blows: Sequence[Blow], probes: Sequence[Span], steps: Sequence[Step
             found.append((max(known), blow.fault.name))
     seconds = [each for each, _ in found]
     slowest_s, slowest = max(found, default=(0.0, ""))
-    return Recovery(figures.percentile(seconds, 0.5), figures.percentile(seconds, 0.99), slowest_s, slowest)
+    by_fault: dict[str, list[float]] = defaultdict(list)
+    for each, name in found:
+        by_fault[name].append(round(each, 2))
+    return Recovery(
+        figures.percentile(seconds, 0.5), figures.percentile(seconds, 0.99), slowest_s, slowest, dict(by_fault)
+    )
 
 
 async def judge_doubts(watch: doubts.Doubts, log: Path) -> tuple[int, int, dict[str, int], list[str]]:
