@@ -39,7 +39,7 @@ CONTROLS: Mapping[Fence, Control] = {
     # The call is over before its create is given up, so the late answer would be written over its end.
     Fence.STATE_GUARD: Control(frozenset({"P1", "P2", "P6"}), _every(1.0, 1, (Kind.CARRIER, "hang", 12.0))),
     # Slots of before the flush are still to be used while new ones are given out for the same second.
-    Fence.LIMITER_REBUILD: Control(frozenset({"P4"}), _every(0.7, 14, (Kind.FLUSH, "", 0.0))),
+    Fence.LIMITER_REBUILD: Control(frozenset({"P4"}), _every(0.35, 30, (Kind.FLUSH, "", 0.0))),
     # What is queued, or waits for its slot in a worker, goes out after the answer.
     Fence.PAUSE_CHECK: Control(frozenset({"P3"}), pauses=True),
 }
