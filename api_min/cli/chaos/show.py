@@ -16,7 +16,10 @@ def show(console: Console, found: Findings) -> None:
     for row in _rows(found):
         table.add_row(*row)
     console.print(table)
-    console.print("faults: " + ", ".join(f"{count} × {name}" for name, count in found.faults.items()), highlight=False)
+    if found.faults:
+        console.print(
+            "faults: " + ", ".join(f"{count} × {name}" for name, count in found.faults.items()), highlight=False
+        )
     if found.errors:
         console.print("errors logged: " + ", ".join(f"{n} × {name}" for name, n in found.errors.items()))
     if found.soak:
@@ -42,7 +45,7 @@ def _rows(found: Findings) -> list[tuple[str, str, str]]:
         ("settled as unknown", f"{sum(found.unknown.values()) + len(found.unexplained)}", unknown),
         ("creates after a pause", f"{found.pause_violations}", f"{found.pauses} pauses"),
         ("  by a process that had been stopped", f"{found.frozen_creates}", "between its last check and its write"),
-        ("worst 10 s, achieved / configured", f"{found.worst_window:.0%}", "everything was broken at some time"),
+        ("worst 10 s, achieved / configured", f"{found.worst_window:.0%}", "while people were left"),
         (
             "event gaps / repeats",
             f"{found.gaps} / {found.repeats}",
