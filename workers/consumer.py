@@ -8,7 +8,8 @@ and loses at the intent (P2).
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.common import current_millis
@@ -57,10 +58,8 @@ class BatchConsumer(Consumer):
         self.is_closed_for_intake = False
 
     def __next__(self) -> MessageProxy | None:
-        try:
+        with _in_dramatiqs_words():
             return self._next()
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 
     def _next(self) -> MessageProxy | None:
         if not self._ready:
@@ -107,7 +106,7 @@ class BatchConsumer(Consumer):
         """Puts messages back on the queue for another worker. Order is lost, and does not matter."""
         if not ids:
             return
-        with self._client.pipeline(transaction=True) as pipe:
+        with _in_dramatiqs_words(), self._client.pipeline(transaction=True) as pipe:
             pipe.srem(self._acks_key, *ids)
             pipe.rpush(self._queue_key, *ids)
             pipe.execute()
@@ -121,7 +120,9 @@ class BatchConsumer(Consumer):
         self.is_closed_for_intake = previous.is_closed_for_intake
 
     def close(self) -> None:
-        self.flush()
+        """Raises ConnectionClosed without a server: anything else would end Dramatiq's thread for good."""
+        with _in_dramatiqs_words():
+            self.flush()
 
     def _flush_if_due(self) -> None:
         waited = time.monotonic() - self._flushed_at
@@ -129,8 +130,11 @@ class BatchConsumer(Consumer):
             self.flush()
 
     def flush(self) -> None:
-        """Acknowledges everything finished so far and tells the broker that this worker lives."""
-        ids = [self._finished.popleft() for _ in range(len(self._finished))]
+        """Acknowledges everything finished so far and tells the broker that this worker lives.
+
+        What cannot be acknowledged now stays finished: forgotten, it would take its place in the prefetch for ever.
+        """
+        ids = [self._finished[n] for n in range(len(self._finished))]
         self._flushed_at = time.monotonic()
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zadd(self._heartbeats_key, {self._broker_id: current_millis()})
@@ -138,4 +142,15 @@ class BatchConsumer(Consumer):
                 pipe.srem(self._acks_key, *ids)
                 pipe.hdel(self._messages_key, *ids)
             pipe.execute()
+        for _ in ids:
+            self._finished.popleft()
         self._held.difference_update(ids)
+
+
+@contextmanager
+def _in_dramatiqs_words() -> Iterator[None]:
+    """Dramatiq connects again after its own errors only."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]

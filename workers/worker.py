@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 WORKER_THREADS = 1  # the actors only hand their message on: a second thread would only fight for the GIL
 POOL_SIZE = 12  # two pipelines of two lanes, the settling lanes, and room for commands
 POLL_MS = 100
+RECONNECT_S = 0.5  # Dramatiq's three seconds would be most of a restart of Redis
 # Python's 5 ms would let the consumer's thread hold up the loop for a third of a slot's tolerance.
 SWITCH_S = 0.0005
 # A batch makes tens of thousands of short-lived objects: with Python's thresholds full collections stop the loop for
@@ -109,6 +110,7 @@ class WorkerProcess:
             for channel in Channel
         }
         dispatch.declare(self.broker, self._submit, self.settling.settle, self.settling.watch, self.operating.run)
+        dramatiq.worker.CONSUMER_RESTART_DELAY_SECS = RECONNECT_S
         self.worker = dramatiq.Worker(self.broker, worker_threads=WORKER_THREADS, worker_timeout=POLL_MS)
         self.worker.queue_prefetch = settings.prefetch
 

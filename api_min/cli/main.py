@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "sim": ("api_min.cli.sim:app", "Have a person text or call you, on the simulated network."),
     "simulate": ("api_min.cli.simulate:app", "Simulate histories full of faults; every promise must hold."),
     "bench": ("workers.bench.cli:app", "Measure."),
+    "chaos": ("api_min.cli.chaos:app", "Break a whole stack under load, and check the promises."),
 }
 
 _ARGUMENTS_ARE_THE_TARGETS = {

@@ -4,9 +4,15 @@ It reads what is still queued behind each cursor and compares that with the hint
 waits to be enqueued again; a hint without a queued row has been begun and is forgotten. What remains is the campaign's
 true backlog, which corrects the pace's own estimate.
 
+After an outage nothing waits for its lease: a mark beside the queue that is gone tells that the hints are gone with it,
+and workers drop what they hold while a server is away. So all hints are forgotten then, and those that did survive come
+twice, which the intent refuses.
+
 The look back costs what lies dead behind the cursor, which under an old snapshot grows with the campaign. So it runs
 beside the dispatch, and never for more than a tenth of the time.
 """
+
+import secrets
 
 import structlog
 
@@ -19,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY_S = 2.0
 _REST = 9  # times as long as it took
+_MARK, _MARK_S = "carillon:queue", 60
 
 
 class Rescue:
@@ -26,11 +33,25 @@ class Rescue:
 
     def __init__(self, runtime: Runtime, shard: Shard) -> None:
         self._db = runtime.reader
+        self._queue = runtime.queue
         self._shard = shard
+        self._mark = f"{_MARK}:{secrets.token_hex(6)}"  # each coordinator has its own
+        self._is_marked = False
+        self._was_away = False
         self._hint_lease_s = runtime.settings.hint_lease_s
 
     async def run_once(self) -> int:
         """Returns how many prospects wait to be enqueued again."""
+        was_away, self._was_away = self._was_away, True  # until this run has met no outage
+        if await self._is_queue_lost() or was_away:
+            for walk in self._shard.walks.values():
+                walk.hints.clear()
+            log.info("hints.forgotten")
+        renewed = await self._renew()
+        self._was_away = False
+        return renewed
+
+    async def _renew(self) -> int:
         begun = boottime()
         walks = [walk for walk in self._shard.dialing() if walk.cursor != START]
         if not walks:
@@ -48,3 +69,9 @@ class Rescue:
                 log.info("hints.renewed", campaign=walk.campaign.public_id, prospects=len(again))
         self.every_s = max(_EVERY_S, _REST * (boottime() - begun))
         return sum(map(len, found.values()))
+
+    async def _is_queue_lost(self) -> bool:
+        """Whether the mark that the last run left is gone. Leaves a new one."""
+        was_marked, self._is_marked = self._is_marked, True
+        found = await self._queue.set(self._mark, 1, ex=_MARK_S, get=True)
+        return was_marked and found is None

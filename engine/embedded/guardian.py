@@ -1,6 +1,7 @@
 """The parent of the embedded servers: `python -m engine.embedded.guardian`, one order as a line of JSON on stdin.
 
-It stops the servers when stdin reaches its end, which is when our process closed it or is gone, by `kill -9` too.
+It stops the servers when stdin reaches its end, which is when our process closed it or is gone, by `kill -9` too. Each
+further line before that names a server that has ended and is to be started again.
 (PDEATHSIG would not do: it is lost at setuid and fires when the *thread* that forked ends.) It runs in a session of its
 own, so Ctrl-C in the terminal reaches us first and the servers last. It keeps the data folder's lock, inherited, until
 it has stopped them. Standard library only.
@@ -42,10 +43,11 @@ def main() -> int:
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, argv in order.servers.items():
-            running[name] = _start(order, name, argv)
-            write_record(folder, [note(known, child.pid) for known, child in running.items()])
+            _run(order, name, argv, running)
         _report(running)
-        _watch(parent, running)
+        while name := _next_order(parent, running):
+            running[name].wait()
+            _run(order, name, order.servers[name], running)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -60,9 +62,14 @@ def _leave(signal_number: int, _frame: object) -> None:
     sys.exit(128 + signal_number)
 
 
-def _start(order: Order, name: str, argv: list[str]) -> subprocess.Popen[bytes]:
+def _run(order: Order, name: str, argv: list[str], running: dict[str, subprocess.Popen[bytes]]) -> None:
+    running[name] = _start(order, name, argv, "ab" if name in running else "wb")
+    write_record(Path(order.folder), [note(known, child.pid) for known, child in running.items()])
+
+
+def _start(order: Order, name: str, argv: list[str], log_mode: str) -> subprocess.Popen[bytes]:
     folder = Path(order.folder)
-    with (folder / f"{name}.log").open("wb") as log:
+    with (folder / f"{name}.log").open(log_mode) as log:
         return subprocess.Popen(
             argv,
             cwd=folder / name,
@@ -82,13 +89,17 @@ def _report(running: dict[str, subprocess.Popen[bytes]]) -> None:
         os.dup2(nowhere.fileno(), 1)  # the reader has what it wants; a pipe kept open would hold it up
 
 
-def _watch(parent: int, running: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Returns when our parent is gone. A fork of it that still holds the pipe cannot hide that: its pid changes."""
+def _next_order(parent: int, running: dict[str, subprocess.Popen[bytes]]) -> str:
+    """The server to start again; nothing when our parent is gone. A fork of it that still holds the pipe cannot hide
+    that: our parent's pid changes."""
     lifeline = select.poll()
     lifeline.register(0, select.POLLIN | select.POLLHUP)
-    while not lifeline.poll(LOOK_MS) and os.getppid() == parent:
+    while os.getppid() == parent:
+        if lifeline.poll(LOOK_MS):
+            return sys.stdin.readline().strip()  # one line at a time: the next is ordered when this one was obeyed
         for child in running.values():
             child.poll()  # reaps one that died, or it would look alive
+    return ""
 
 
 def _stop(running: dict[str, subprocess.Popen[bytes]], *, quick: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -59,6 +60,29 @@ class RunningServers:
     def dead(self) -> list[str]:
         """Names of the embedded servers that ended by themselves."""
         return [process.name for process in self._processes if not process.is_alive]
+
+    def end(self, name: str, signal_number: signal.Signals) -> None:
+        """Ends one embedded server, `postgres` or `redis`, and returns when it is gone. Raises KeyError without it."""
+        process = self._process(name)
+        os.kill(process.pid, signal_number)
+        while process.is_alive:
+            time.sleep(POLL_S)
+
+    def start_again(self, name: str) -> None:
+        """Starts a server that has ended, on its old port and data, and returns when it answers. Raises Unavailable."""
+        ended = self._process(name)
+        assert self._guardian is not None
+        assert self._guardian.stdin is not None
+        self._guardian.stdin.write(name.encode() + b"\n")
+        self._guardian.stdin.flush()
+        while (process := next(each for each in read_record(self.servers.folder) if each.name == name)) == ended:
+            time.sleep(POLL_S)
+        url = self.servers.database_url if name == postgres_server.NAME else self.servers.redis_url
+        _wait_until_ready(self.servers.folder, process, urlsplit(url).port or 0)
+        self._processes = read_record(self.servers.folder)
+
+    def _process(self, name: str) -> Process:
+        return {process.name: process for process in self._processes}[name]
 
     def stop(self) -> None:
         """Returns when they have stopped, and their data is deleted unless kept. Calling it again does nothing."""

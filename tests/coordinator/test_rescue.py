@@ -1,7 +1,10 @@
 """What was lost is enqueued again: flushed hints, dead workers, rows behind the cursor."""
 
 import time
+from dataclasses import replace
 
+import pytest
+from redis import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -10,7 +13,7 @@ from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.lease import Lease
 from engine.coordinator.rescue import Rescue
 from engine.coordinator.shard import Shard, Walk
-from engine.runtime import Runtime
+from engine.runtime import Runtime, connect_redis
 from tests.coordinator.conftest import MakeCampaign, add_dids, add_prospects, messages
 from tests.coordinator.test_dispatch import until_sent
 
@@ -45,6 +48,40 @@ async def test_after_a_flush_the_expired_hints_are_enqueued_again(
     assert await rescue.run_once() == 0  # they wait already
     await until_sent(dispatch, shard, 20)
     assert len(await messages(runtime.queue)) == 20
+
+
+async def test_a_queue_that_was_lost_is_filled_again_at_once(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    await make_campaign(prospects=30)
+    await add_dids(db, clock)
+    await lease.run_once()
+    dispatch, rescue = Dispatch(runtime, shard), Rescue(runtime, shard)
+    await until_sent(dispatch, shard, 30)
+    await begin(db, 10)
+    assert await rescue.run_once() == 0
+    await runtime.queue.flushall()
+    assert await rescue.run_once() == 20
+    await until_sent(dispatch, shard, 20)
+    assert len(await messages(runtime.queue)) == 20
+    assert await rescue.run_once() == 0  # and that was that
+
+
+async def test_after_an_outage_hints_are_not_waited_for(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    """Workers drop what they hold while a server is away."""
+    await make_campaign(prospects=30)
+    await add_dids(db, clock)
+    await lease.run_once()
+    dispatch, rescue = Dispatch(runtime, shard), Rescue(runtime, shard)
+    await until_sent(dispatch, shard, 30)
+    assert await rescue.run_once() == 0
+    rescue_without_redis = Rescue(replace(runtime, queue=connect_redis("redis://127.0.0.1:1/0")), shard)
+    with pytest.raises(RedisError):
+        await rescue_without_redis.run_once()
+    rescue_without_redis._queue = runtime.queue
+    assert await rescue_without_redis.run_once() == 30
 
 
 async def test_hints_that_were_begun_are_forgotten_and_the_backlog_is_the_truth(

@@ -228,3 +228,21 @@ def test_a_process_is_told_from_a_later_one_with_its_pid() -> None:
 
 def _parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("postgres", signal.SIGQUIT), ("redis", signal.SIGKILL)], ids=["postgres", "redis"]
+)
+def test_a_server_is_ended_and_started_again_on_its_port(folder: Path, name: str, number: signal.Signals) -> None:
+    with start_servers(folder, keep=False) as running:
+        with psycopg.connect(running.servers.database_url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        running.end(name, number)
+        assert running.dead() == [name]
+        running.start_again(name)
+        assert running.dead() == []
+        with psycopg.connect(running.servers.database_url) as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+        with redis.Redis.from_url(running.servers.redis_url) as client:
+            assert client.ping()
+    assert not folder.exists()

@@ -1,0 +1,64 @@
+"""The harness on real processes: a short seeded run holds every promise, and a missing fence is caught."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from api_min.cli.chaos.stage import running_stage
+from engine.errors import Misconfigured
+
+pytestmark = pytest.mark.slow
+
+_NAMES = ("DATABASE_URL", "REDIS_URL", "REDIS_QUEUE_URL")
+_PATIENCE_S = 400.0
+
+
+def chaos(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if name not in _NAMES}
+    return subprocess.run(
+        [sys.executable, "-m", "api_min.cli.main", "chaos", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+
+
+def test_a_short_run_breaks_much_and_no_promise() -> None:
+    done = chaos("--minutes", "0.3", "--prospects", "200", "--seed", "5", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = orjson.loads(done.stdout)
+    assert found["held"]
+    assert found["faults_injected"] >= 3
+    assert found["creates"] >= 200
+    assert found["pauses"] >= 3
+    assert found["events"] > 1_000
+    assert (found["gaps"], found["repeats"], found["double_contacts"]) == (0, 0, [])
+
+
+def test_a_missing_fence_is_caught() -> None:
+    done = chaos("--minutes", "0.15", "--prospects", "200", "--seed", "1", "--without", "unique-intent", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "caught: " in done.stderr
+    found = orjson.loads(done.stdout)
+    assert found["double_contacts"]
+    assert not found["held"]
+
+
+def test_an_unfenced_worker_starts_for_nobody_but_the_harness() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.unfenced", "unique-intent"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "under `carillon chaos` only" in done.stderr
+
+
+def test_servers_of_others_are_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@db.example/production")
+    with pytest.raises(Misconfigured, match="unset DATABASE_URL"), running_stage(tmp_path, 1):
+        pass

@@ -1,0 +1,76 @@
+"""A worker outlives its Redis: it goes on with the next one, and has forgotten no message that it holds."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import dramatiq
+import pytest
+from dramatiq.errors import ConnectionClosed
+from redis import Redis as SyncRedis
+
+from engine.embedded.servers import RunningServers, start_servers
+from engine.jobs import Actor, Queue, enqueue
+from engine.runtime import connect_redis
+from workers.broker import CarillonBroker
+from workers.consumer import BatchConsumer
+
+pytestmark = pytest.mark.slow  # servers of its own, which it may end
+
+HINT = [1, 2, 3, 1, "+12125550100", 4, "+12135550100"]
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningServers]:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with start_servers(tmp_path / "servers", keep=False) as running:
+        yield running
+
+
+async def send(running: RunningServers, count: int) -> None:
+    client = connect_redis(running.servers.redis_queue_url)
+    await enqueue(client, Queue.DIAL, Actor.PLACE_CALL, [HINT] * count)
+    await client.aclose()
+
+
+async def test_a_worker_takes_work_again_after_redis_was_away(running: RunningServers) -> None:
+    came = threading.Semaphore(0)
+    with closing(CarillonBroker(running.servers.redis_queue_url, middleware=[])) as broker:
+
+        @dramatiq.actor(broker=broker, queue_name=Queue.DIAL, actor_name=Actor.PLACE_CALL)
+        def place_call(*args: object) -> None:
+            came.release()
+
+        worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
+        worker.start()
+        try:
+            await send(running, 1)
+            assert came.acquire(timeout=20)
+            running.end("redis", signal.SIGKILL)
+            running.start_again("redis")
+            await send(running, 1)
+            assert came.acquire(timeout=20)
+        finally:
+            worker.stop()
+
+
+async def test_what_was_finished_while_redis_was_away_is_acknowledged_later(running: RunningServers) -> None:
+    with closing(CarillonBroker(running.servers.redis_queue_url, middleware=[])) as broker:
+        broker.declare_queue(Queue.DIAL)
+        await send(running, 2)
+        consumer = broker.consume(Queue.DIAL, prefetch=2)
+        assert isinstance(consumer, BatchConsumer)
+        held = [message for message in (next(consumer), next(consumer)) if message is not None]
+        running.end("redis", signal.SIGKILL)
+        consumer.finished([message.options["redis_message_id"] for message in held])
+        with pytest.raises(ConnectionClosed):
+            consumer.close()
+        running.start_again("redis")
+        await send(running, 2)
+        again = broker.consume(Queue.DIAL, prefetch=2)
+        assert next(again) is not None  # the two that were finished leave it room
+        with SyncRedis.from_url(running.servers.redis_queue_url) as client:
+            assert client.hlen("dramatiq:dial.msgs") == 2
