@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 TYPED := engine workers api_min
-BESIDE := -n auto --dist loadgroup --no-loadscope-reorder
+BESIDE := -n auto --dist loadscope --no-loadscope-reorder
 TIDY := $(TYPED) $(wildcard tests deploy)
 
 .DEFAULT_GOAL := help

@@ -12,13 +12,14 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from engine.clock import Clock, starting_at
 from engine.embedded.servers import Servers, start_servers
@@ -35,6 +36,7 @@ os.environ.setdefault("CARILLON_IDLE_IN_TRANSACTION_MS", "20000")
 _numbers = itertools.count(1)
 
 _MANY_PROCESSES = frozenset({"acceptance", "bench", "chaos", "clients", "embedded", "failover", "limits", "network"})
+_PROCESSES = "processes"
 _WORKERS = 2
 
 
@@ -43,17 +45,26 @@ def pytest_xdist_auto_num_workers() -> int:
     return 0 if {"DATABASE_URL", "REDIS_URL"} & os.environ.keys() else _WORKERS
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _ByFile(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `--dist loadgroup`. The long group comes first, or the other worker would wait for it at the end."""
-    items.sort(key=lambda item: _folder(item) not in _MANY_PROCESSES)
-    for item in items:
-        group = "processes" if _folder(item) in _MANY_PROCESSES else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The long group comes first, or the other worker would wait for it at the end."""
+    items.sort(key=lambda item: _group(item.nodeid) != _PROCESSES)
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+class _ByFile(LoadScopeScheduling):
+    """xdist's own `--dist loadgroup` sees no groups under pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def _group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return _PROCESSES if file.split("/")[1] in _MANY_PROCESSES else file
 
 
 @pytest.fixture(scope="session")

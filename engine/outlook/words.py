@@ -21,7 +21,19 @@ from engine.store.campaigns import Campaign
 from engine.store.prospects import Prospect
 
 _DONE = {Channel.VOICE: "called", Channel.SMS: "texted"}
-_HELD = frozenset({Refusal.NO_TIMEZONE, Refusal.NO_RULE, Refusal.MISSING_VALUE})
+_HELD = frozenset(
+    {
+        *(Refusal.NO_TIMEZONE, Refusal.NO_RULE, Refusal.MISSING_VALUE),
+        *(Refusal.REGISTRY_MISSING, Refusal.REGISTRY_STALE),
+    }
+)
+_WHOM = {
+    Refusal.REGISTRY: "the number is on a do-not-call registry, and no written consent is on record",
+    Refusal.NO_CONSENT: "the law asks for consent, and none of that class is on record",
+    Refusal.ATTEMPT_CAP: "the person was contacted as often as a cap of the account, the campaign or a state allows",
+    Refusal.REGISTRY_MISSING: "a registry must be asked of which no copy is loaded",
+    Refusal.REGISTRY_STALE: "a registry must be asked whose copy is older than 31 days",
+}
 _NEXT_STEP = {
     CampaignStatus.CREATED: "once the campaign is started",
     CampaignStatus.PAUSED: "once the campaign is resumed",
@@ -162,6 +174,19 @@ def _suppression(subject: Subject, verdict: Verdict | None) -> tuple[str, Mappin
     return says, {"suppressed": is_listed}
 
 
+def _whom(subject: Subject, verdict: Verdict | None) -> tuple[str, Mapping[str, object]]:
+    """Registries, consent and the caps per person; only what the campaign must ask is known."""
+    person = subject.case.fact.person
+    facts = {
+        "registries": person.listed,
+        "consent": person.consent.label,
+        "contacts": [iso(at) for at in sorted(person.contacts)],
+    }
+    if verdict is None or verdict.refusal is None:
+        return "no registry, missing consent or cap on contacts is against it", facts
+    return _WHOM[verdict.refusal], facts
+
+
 def _window(subject: Subject, verdict: Verdict | None) -> tuple[str, Mapping[str, object]]:
     case, prospect = subject.case, subject.prospect
     place = whereabouts(prospect.phone, case.fact.data)
@@ -235,6 +260,7 @@ _SAYS: Mapping[str, _Say] = {
     "campaign": _campaign,
     "due": _due,
     "suppression": _suppression,
+    "whom": _whom,
     "window": _window,
     "sender": _sender,
     "content": _content,

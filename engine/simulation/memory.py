@@ -1,5 +1,6 @@
 """The in-memory twin of the store: rows in dictionaries, every step one function, decided by the engine's own rules."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
@@ -259,13 +260,19 @@ class MemorySteps(Intents, Settling):
 
     def _due(self, row: ProspectRow) -> Due:
         last = self.attempts.get((row.id, row.attempt - 1)) if row.attempt > 1 else None
-        return Due(
-            row.id, row.attempt, row.phone, None, None if last is None else last.view.did_id, _epoch(row.next_at)
-        )
+        last_did = None if last is None else last.view.did_id
+        return Due(row.id, row.attempt, row.phone, None, last_did, _epoch(row.next_at), _as_jsonb(row.data))
 
 
 def _by_id(rows: Mapping[int, T]) -> list[T]:
     return [rows[each] for each in sorted(rows)]
+
+
+def _as_jsonb(data: Mapping[str, object] | None) -> str | None:
+    """As PostgreSQL writes it: short keys first."""
+    if data is None:
+        return None
+    return json.dumps(dict(sorted(data.items(), key=lambda item: (len(item[0]), item[0]))), ensure_ascii=False)
 
 
 def _order(row: ProspectRow) -> tuple[datetime, int]:

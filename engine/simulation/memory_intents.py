@@ -1,7 +1,7 @@
 """The intent transaction in memory: the facts, the rules' verdicts, and what is written of them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from engine.clock import add, boottime, real_now
 from engine.dispatch import ceilings, opening
@@ -11,7 +11,7 @@ from engine.dispatch.compose import SUPPRESSED, Message
 from engine.dispatch.held import Held, event_of, leave_queue
 from engine.dispatch.hints import Hint
 from engine.dispatch.intent import Intent, IntentBatch, IntentContext
-from engine.dispatch.judge import Fact, is_due, judge
+from engine.dispatch.judge import Fact, is_counted, is_due, judge
 from engine.dispatch.refusal import Refusal
 from engine.dispatch.settling import view_of
 from engine.rules.attempt import AttemptState
@@ -19,8 +19,10 @@ from engine.rules.did_pool import DidState
 from engine.rules.prospect import ProspectState
 from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
+from engine.rules.whom import Person
 from engine.simulation.port import SETTINGS
 from engine.simulation.rows import NEVER, AttemptRow, Rows
+from engine.store import people
 from engine.store.campaigns import Ticket
 
 _ANSWER_S = SETTINGS.carrier_timeout_s + SETTINGS.reconcile_after_s
@@ -69,6 +71,7 @@ class Intents(Rows):
             allowed = self._take_senders(allowed, batch)
         else:
             allowed = self._within_ceilings(allowed, campaigns, batch, held)
+        self._count_contacts(allowed, campaigns)
         for hint in allowed:
             data = self.prospects[hint.prospect_id].data
             campaign = campaigns[hint.campaign_id]
@@ -85,7 +88,29 @@ class Intents(Rows):
         row = self.prospects.get(hint.prospect_id)
         attempt, phone = (None, None) if row is None else (row.attempt, row.phone)
         due = is_due(hint, self.prospect_state(hint), attempt, phone, self.attempt_state(hint))
-        return Fact(due, self.is_suppressed(hint.account_id, hint.phone), row.data if row else None)
+        return Fact(
+            due,
+            self.is_suppressed(hint.account_id, hint.phone),
+            row.data if row else None,
+            Person(contacts=self.contacts_of(hint.account_id, hint.phone)),
+            self._released_at(hint),
+        )
+
+    def contacts_of(self, account_id: int, phone: str) -> tuple[datetime, ...]:
+        """The marketing contacts of a person that may count against a cap."""
+        since = people.since(self.clock.now())
+        return tuple(at for at in self.contacts.get((account_id, phone), ()) if at > since)
+
+    def _released_at(self, hint: Hint) -> datetime | None:
+        row = self.attempts.get((hint.prospect_id, hint.attempt))
+        return row.view.intent_at if row is not None and row.view.state == AttemptState.RELEASED else None
+
+    def _count_contacts(self, allowed: Sequence[Hint], campaigns: Mapping[int, CampaignFacts]) -> None:
+        now = self.clock.now()
+        for hint in allowed:
+            if is_counted(hint, self._fact(hint), campaigns[hint.campaign_id], now):
+                made = self.contacts.setdefault((hint.account_id, hint.phone), [])
+                made[:] = [*(at for at in made if at != self._released_at(hint)), now]
 
     def _sender(self, hint: Hint) -> Sender | None:
         row = self.numbers.get(hint.did_id)

@@ -158,7 +158,7 @@ class Settling(Rows):
         row.outcome = None if move.outcome is None else int(move.outcome)
         row.reason = None if move.reason is None else str(move.reason)
         if move.after is not ProspectState.SENT:
-            row.next_at = move.next_at or NEVER
+            row.next_at = (move.open_at if row.data is None else None) or move.next_at or NEVER
         return True
 
     def _free_senders(self, settled: Sequence[Settled]) -> None:

@@ -46,6 +46,8 @@ class CampaignRow:
     did_policy: str | None = None
     limits: str | None = None
     identification: str | None = None
+    compliance: str | None = None
+    frequency_cap: str | None = None
     seen: Campaign | None = None  # as last read
 
     def campaign(self) -> Campaign:
@@ -117,6 +119,7 @@ class Rows:
     attempts: dict[tuple[int, int], AttemptRow] = field(default_factory=dict)
     numbers: dict[int, NumberRow] = field(default_factory=dict)
     suppressions: dict[tuple[int, str], Suppression] = field(default_factory=dict)
+    contacts: dict[tuple[int, str], list[datetime]] = field(default_factory=dict)  # `person_contacts`
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     used: Counter[tuple[int, date, str]] = field(default_factory=Counter)
     callbacks: dict[int, CallbackRow] = field(default_factory=dict)

@@ -83,7 +83,7 @@ async def test_who_may_be_contacted_is_told_from_which_number(api: Api, client: 
     found = await explained(client, campaign, NEW_YORK)
     assert (found["wouldContact"], refused(found)) == (True, [])
     assert [each["check"] for each in found["checks"]] == [
-        "campaign", "due", "suppression", "window", "sender", "content",
+        "campaign", "due", "suppression", "whom", "window", "sender", "content",
     ]  # fmt: skip
     assert found["answer"] == f"{NEW_YORK} would be called now, from +17165550100"
     assert found["from"]["because"] == "of the same state, chosen by round_robin"
