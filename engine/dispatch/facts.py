@@ -65,6 +65,7 @@ _READ = text(f"""
     select {_COLUMNS} from {_KEYS} cross join lateral (
         select * from attempts
          where prospect_id = k.prospect_id and attempt = k.attempt and campaign_id = k.campaign_id) a
+     order by a.prospect_id, a.attempt
 """)
 _CAMPAIGNS = text("""
     select c.id, c.account_id, c.channel, c.is_direct, c.is_system, c.status, c.carrier, c.mode::text, a.agent::text,
