@@ -10,7 +10,7 @@ from engine.simulation.port import CARRIER, SETTINGS, Imported
 from engine.simulation.script import Contact, Script
 from engine.simulation.timeline import Process
 from engine.store.callbacks import Report as Callback
-from engine.store.campaigns import TICKET_GRACE_S, Ticket
+from engine.store.tickets import TICKET_GRACE_S, Ticket
 
 if TYPE_CHECKING:
     from engine.simulation.world import World
@@ -117,7 +117,7 @@ class Api(Process):
             world.plan(0.002, self, lambda: self._look_for_tickets(campaign_id, moves, deadline))
 
     async def _look_for_tickets(self, campaign_id: int, moves: int, deadline: float) -> None:
-        """As `campaigns.await_tickets`."""
+        """As `tickets.await_tickets`."""
         world = self._world
         tickets = await world.step(self, "open_tickets", world.steps.open_tickets(campaign_id))
         await self._await(campaign_id, moves, tickets, deadline)

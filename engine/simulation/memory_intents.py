@@ -23,7 +23,7 @@ from engine.rules.whom import Person
 from engine.simulation.port import SETTINGS
 from engine.simulation.rows import NEVER, AttemptRow, Rows
 from engine.store import people
-from engine.store.campaigns import Ticket
+from engine.store.tickets import Ticket
 
 _ANSWER_S = SETTINGS.carrier_timeout_s + SETTINGS.reconcile_after_s
 

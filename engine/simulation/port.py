@@ -23,7 +23,8 @@ from engine.rules.reports import Report
 from engine.rules.telephony import Channel
 from engine.settings import Settings
 from engine.store.callbacks import Report as Callback
-from engine.store.campaigns import Campaign, Ticket
+from engine.store.campaigns import Campaign
+from engine.store.tickets import Ticket
 
 __all__ = ["Account", "Number", "Plan", "Settled", "Snapshot", "Steps", "Usable"]
 

@@ -24,9 +24,10 @@ from engine.rules.reports import Report
 from engine.rules.telephony import Channel
 from engine.simulation.port import CARRIER, SETTINGS, Account, Imported, Number, Plan, Snapshot, Usable
 from engine.simulation.postgres_snapshot import read_snapshot
-from engine.store import callbacks, campaigns, imports, prospects, senders, suppressions
+from engine.store import callbacks, campaigns, imports, prospects, senders, suppressions, tickets
 from engine.store.callbacks import Report as Callback
-from engine.store.campaigns import Campaign, Ticket
+from engine.store.campaigns import Campaign
+from engine.store.tickets import Ticket
 
 _LEASE_S = 3_600.0  # the world says when a relay's lease runs out; the database's clock must not
 _WRITER = 1_000
@@ -107,10 +108,10 @@ class PostgresSteps:
         return str(moved.status)
 
     async def open_tickets(self, campaign_id: int) -> list[Ticket]:
-        return sorted(await campaigns.open_tickets(self._engine, campaign_id))
+        return sorted(await tickets.open_tickets(self._engine, campaign_id))
 
-    async def are_open(self, tickets: Sequence[Ticket]) -> bool:
-        return await campaigns.are_open(self._engine, tickets)
+    async def are_open(self, open_ones: Sequence[Ticket]) -> bool:
+        return await tickets.are_open(self._engine, open_ones)
 
     async def opt_out(self, account_id: int, phone: str) -> int:
         async with self._engine.begin() as conn:

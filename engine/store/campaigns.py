@@ -4,12 +4,10 @@ Every move takes the campaign's key exclusive and, in a later statement, updates
 intent is then either committed before the move, or sees it (P3).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 import orjson
 from psycopg.errors import LockNotAvailable
@@ -17,21 +15,17 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.clock import boottime, real_now
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable
 from engine.ids import encode, new_id
 from engine.rules import content
 from engine.rules.account_limits import parse_limits
-from engine.rules.attempt import AttemptState
 from engine.rules.campaign import Action, CampaignStatus, after, allowed_actions, sources
 from engine.rules.campaign_config import SmsMode, missing_at_start, parse_mode
 from engine.rules.prospect import ProspectState
 from engine.rules.purpose import Purpose
-from engine.store import accounts, audit, counts, locks, outbox
+from engine.store import accounts, audit, counts, locks, outbox, tickets
+from engine.store.tickets import TICKET_GRACE_S, TICKET_S
 
-TICKET_S = 2.0
-TICKET_GRACE_S = 0.2  # between a ticket's last moment and the answer that no create begins any more
-_POLL_S, _LONGEST_POLL_S = 0.005, 0.08
 DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and the carrier
 _LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's key for this long
 
@@ -67,22 +61,6 @@ _MOVE = text(f"""
 _HAS_OPEN = text("""
     select exists (select from prospects where campaign_id = :id and next_attempt_at < 'infinity')
 """)
-# Intents set `check_at` seconds past their ticket's end, so the open ones are a short stretch at the front of that
-# index. Before it lies only what is overdue: seen from there on, tickets are also found when a clock was set forward
-# meanwhile; the quarter of an hour is for clocks that are behind. `+ 0` keeps the planner from trusting statistics of a
-# column that changes by the second.
-_OPEN_TICKETS = text(f"""
-    select prospect_id, attempt, try from attempts
-     where check_at < cast(:now as timestamptz) + interval '15 minutes'
-       and state + 0 = {AttemptState.RESERVED:d} and campaign_id = :id
-""")
-_STILL_OPEN = text(f"""
-    select exists (
-        select from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:tries as smallint[]))
-                    as t(prospect_id, attempt, try)
-          join attempts a using (prospect_id, attempt)
-         where a.try = t.try and a.state + 0 = {AttemptState.RESERVED:d})
-""")
 # `any(array(…))` runs the sub-select once; `in (…)` may run it per row, and then sweep more than the limit.
 _SWEEP = text(f"""
     update prospects set state = {ProspectState.CANCELLED:d}, next_attempt_at = 'infinity'
@@ -92,14 +70,6 @@ _SWEEP = text(f"""
               and exists (select from campaigns where id = :id and status = 'cancelled')
             order by next_attempt_at, id limit :limit for update skip locked))
 """)
-
-
-class Ticket(NamedTuple):
-    """One try of an attempt whose create may still begin."""
-
-    prospect_id: int
-    attempt: int
-    try_no: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +190,7 @@ async def transition(
     """
     moved = await move(engine, account_id, campaign_id, action, now, actor=actor)
     if action in (Action.PAUSE, Action.CANCEL):
-        await await_tickets(engine, campaign_id, ticket_s + TICKET_GRACE_S)
+        await tickets.await_tickets(engine, campaign_id, ticket_s + TICKET_GRACE_S)
     return moved
 
 
@@ -252,36 +222,6 @@ async def move(
             await counts.cancel_queued(conn, campaign_id)
         await audit.record(conn, account_id, actor, f"campaign.{action}", moved.public_id, now)
     return moved
-
-
-async def await_tickets(engine: AsyncEngine, campaign_id: int, bound_s: float) -> None:
-    """Returns when no ticket of the campaign is open, at the latest after `bound_s`, when all have expired.
-
-    Call it after the commit of a state that allows no new intent: the open ones can then only become fewer.
-    """
-    deadline = boottime() + bound_s
-    tickets = await open_tickets(engine, campaign_id)
-    poll_s = _POLL_S
-    while tickets and (left_s := deadline - boottime()) > 0:
-        await asyncio.sleep(min(poll_s, left_s))
-        poll_s = min(2 * poll_s, _LONGEST_POLL_S)
-        if not await are_open(engine, tickets):
-            return
-
-
-async def open_tickets(engine: AsyncEngine, campaign_id: int) -> list[Ticket]:
-    """The intents of the campaign whose create may still begin."""
-    async with engine.connect() as conn:
-        rows = await conn.execute(_OPEN_TICKETS, {"id": campaign_id, "now": real_now()})
-        return [Ticket(row.prospect_id, row.attempt, row[2]) for row in rows]
-
-
-async def are_open(engine: AsyncEngine, tickets: Sequence[Ticket]) -> bool:
-    """Whether the create of any of them may still begin."""
-    prospects, attempts, tries = (list(column) for column in zip(*tickets, strict=True))
-    async with engine.connect() as conn:
-        params = {"prospects": prospects, "attempts": attempts, "tries": tries}
-        return bool((await conn.execute(_STILL_OPEN, params)).scalar())
 
 
 async def sweep_cancelled(conn: AsyncConnection, campaign_id: int, limit: int = 5_000) -> int:

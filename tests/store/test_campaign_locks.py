@@ -15,7 +15,7 @@ from engine.clock import Clock
 from engine.errors import Conflict
 from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.stats import Delta
-from engine.store import campaigns, counts, imports, locks, prospects
+from engine.store import campaigns, counts, imports, locks, prospects, tickets
 from engine.store.campaigns import Campaign
 from tests.conftest import LEGAL_HOUR
 from tests.store.conftest import DEADLINE_S, holding, someone_waits, until
@@ -53,7 +53,7 @@ async def test_open_tickets_are_seen_when_a_clock_was_set_meanwhile(
             text("update attempts set check_at = clock_timestamp() + make_interval(secs => :s)"), {"s": 9 - jump_s}
         )
 
-    assert len(await campaigns.open_tickets(db, campaign.id)) == 1
+    assert len(await tickets.open_tickets(db, campaign.id)) == 1
 
 
 @pytest.mark.parametrize("action", ["pause", "cancel"])
