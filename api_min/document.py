@@ -34,6 +34,11 @@ _PREFIXES = {
 _PARAMETERS: Mapping[str, Json] = {
     "n": {"minimum": 1, "example": 1},
     "number": _E164,
+    "phone": _E164,
+    "prospect_id": {
+        "pattern": rf"{_ID.format('pros')}|{_E164['pattern']}",
+        "example": "pros_0000000000001",
+    },
     "from": _E164,
     "to": _E164,
     "limit": _LIMIT,
@@ -199,10 +204,10 @@ def _describe(parameter: Json, path: str) -> None:
         _narrow(parameter["schema"], _DAY)
     elif name == "campaignId":
         _narrow(parameter["schema"], _public_id("camp"))
-    elif name.endswith("_id"):
-        _narrow(parameter["schema"], _public_id(_PREFIXES.get(name, name.removesuffix("_id"))))
     elif name in _PARAMETERS:
         _narrow(parameter["schema"], _PARAMETERS[name])
+    elif name.endswith("_id"):
+        _narrow(parameter["schema"], _public_id(_PREFIXES.get(name, name.removesuffix("_id"))))
 
 
 def _public_id(prefix: str) -> Json:

@@ -19,7 +19,7 @@ class Look:
         self._world, self._process, self._every_s, self._act = world, process, every_s, act
         self.wait_s = every_s
         self._due_us = 0
-        self._token = 0
+        self._turn = 0
 
     def begin(self) -> None:
         self._plan(self._every_s)
@@ -30,13 +30,13 @@ class Look:
             self._plan(self._every_s)
 
     def _plan(self, wait_s: float) -> None:
-        self._token += 1
-        token = self._token
+        self._turn += 1
+        turn = self._turn
         self._due_us = self._world.time.now_us + round(wait_s * 1e6)
-        self._world.timeline.after(wait_s, self._process, lambda: self._look(token), is_look=True)
+        self._world.timeline.after(wait_s, self._process, lambda: self._look(turn), is_look=True)
 
-    async def _look(self, token: int) -> None:
-        if token != self._token:
+    async def _look(self, turn: int) -> None:
+        if turn != self._turn:
             return
         found = False
         if self._process.is_up:
@@ -45,7 +45,7 @@ class Look:
             except Died:
                 found = True
         self.wait_s = self._every_s if found else min(SLOWER * self.wait_s, LONGEST_S)
-        if token == self._token:
+        if turn == self._turn:
             self._plan(self.wait_s)
         if found:
             self._world.stir()

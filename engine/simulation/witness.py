@@ -6,6 +6,7 @@ things happened is known.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _OVER = (ProspectState.COMPLETED, ProspectState.CANCELLED)
 # Why somebody may wait for ever, if nobody changes the campaign or brings what is missing.
-_GOOD_REASONS = ("missing_value", "outside_window", "no_timezone", "no_rule_for_country")
+_GOOD_REASONS = ("missing_value", "outside_window", "no_timezone", "no_rule_for_country", "attempt_cap")
 _LAST_WORDS = ("voice.completed", "voice.ai.completed", "voice.failed", "sms.delivered", "sms.failed")
 
 
@@ -91,10 +92,12 @@ class Witness:
             self.problem("P4", f"calls_at_once: campaign {intent.campaign.id} has more than {most} calls up")
 
     def left_waiting(self, seen: Snapshot, live: Collection[int]) -> None:
-        """An operator gives up on these campaigns: whoever waits must do so for a good reason."""
+        """An operator gives up on these campaigns: whoever waits must do so for a good reason, or for a later hour into
+        which a retry was moved."""
+        now = self._world.steps.clock.now()
         for person in seen.people:
             is_waiting = person.campaign_id in live and person.state == ProspectState.QUEUED
-            if is_waiting and not (person.reason or "").startswith(_GOOD_REASONS):
+            if is_waiting and not _is_later(person, now) and not (person.reason or "").startswith(_GOOD_REASONS):
                 self.problem("P1", f"nobody_forgotten: {person} waits without a reason")
 
     # at its end
@@ -235,3 +238,7 @@ def _counters_of(person: Person) -> dict[str, int]:
     if person.state == ProspectState.CANCELLED and person.reason in ("suppressed", "opted_out"):
         found["suppressed"] = 1
     return found
+
+
+def _is_later(person: Person, now: datetime) -> bool:
+    return person.attempt > 1 and bool(person.next_at) and datetime.fromisoformat(person.next_at) > now

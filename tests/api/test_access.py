@@ -27,6 +27,14 @@ SCOPES = {
     ("POST", "/api/campaigns/{id}/prospects"): "campaigns:write",
     ("POST", "/api/campaigns/{id}/prospects/import"): "campaigns:write",
     ("POST", "/api/campaigns/{id}/preview"): "campaigns:read",
+    ("GET", "/api/campaigns/{id}/forecast"): "campaigns:read",
+    ("GET", "/api/campaigns/{id}/prospects/{id}/explain"): "campaigns:read",
+    ("GET", "/api/suppression"): "campaigns:read",
+    ("POST", "/api/suppression"): "campaigns:write",
+    ("DELETE", "/api/suppression/{id}"): "campaigns:write",
+    ("GET", "/api/consents"): "campaigns:read",
+    ("POST", "/api/consents"): "campaigns:write",
+    ("DELETE", "/api/consents/{id}"): "campaigns:write",
     ("POST", "/api/sms"): "sms:send",
     ("GET", "/api/sms"): "sms:read",
     ("GET", "/api/sms/{id}"): "sms:read",
@@ -71,6 +79,8 @@ STREAMS = {"/api/events": "", "/api/v1/sms/stream": "sms:read"}
 ANY_KEY = {("GET", "/api/billing/usage")}
 BODIES = {
     "/api/campaigns/{id}/preview": {},
+    "/api/suppression": {"phone": "+14155550100"},
+    "/api/consents": {"phone": "+14155550100", "class": "express", "source": "form"},
     "/api/sms": TEXT,
     "/api/campaigns": {"name": "x"},
     "/api/campaigns/{id}/prospects": {"phones": ["+14155550100"]},

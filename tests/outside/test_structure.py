@@ -14,6 +14,7 @@ SECRETS = ("secret", "signature", "digest", "hmac", "_mac", "token", "password",
 # file → expression that looks like one, and is none
 INNOCENT = {
     ("engine/store/idempotency.py", "first.request_hash != digest"): "of the client's own request, not a secret",
+    ("engine/simulation/runner.py", "found.digest != expected.digest"): "of two simulated histories",
     ("engine/carriers/agent_token.py", "token_ref == ref"): "the claim, after its MAC has been verified",
 }
 VERIFIERS = {

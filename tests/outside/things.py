@@ -30,4 +30,9 @@ async def make_things(api: Api, key: str) -> Mapping[str, str]:
     made["operation_id"] = (await client("GET", "/api/dids/search")).json["id"]
     phones = {"phones": ["+14155550100", "+14155550101"]}
     assert (await client("POST", f"/api/campaigns/{made['campaign_id']}/prospects", phones)).status == 200
+    made["prospect_id"], made["phone"] = phones["phones"][0], "+14155550177"
+    consent = {"phone": made["phone"], "class": "express", "source": "web form"}
+    for path, body in (("/api/suppression", {"phone": made["phone"]}), ("/api/consents", consent)):
+        answer = await client("POST", path, body)
+        assert answer.status == 201, (path, answer.text)
     return made
