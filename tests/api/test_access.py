@@ -176,6 +176,9 @@ async def test_another_tenant_finds_nothing(serve: Serve) -> None:
         things[path] = (await owner("POST", path, {"name": "x"})).json["id"]
     operation = (await owner("GET", "/api/dids/search")).json["id"]
     things |= {"/api/reputation": DID, "/api/operations": operation}
+    for path in ("/api/suppression", "/api/consents"):
+        things[path] = "+14155550100"
+        assert (await owner("POST", path, BODIES[path])).status == 201
     for method, template in SCOPES:
         if "{id}" not in template:
             continue
