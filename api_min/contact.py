@@ -67,8 +67,8 @@ def one_off_kind(
 
 async def check_person(conn: AsyncConnection, caller: Caller, kind: Kind, to: str, now: datetime) -> None:
     """Raises InvalidInput that names the `reason`, as it would be on the contact, and what would help."""
-    person = await people.read(conn, caller.account_id, to, kind, caller.is_live, now)
     copies = await registries.dates(conn) if kind.compliance.requires_registry else {}
+    person = await people.read(conn, caller.account_id, to, kind, caller.is_live, now)
     barred = whom.barred(kind, person, whereabouts(to), copies, now)
     if barred is None:
         return

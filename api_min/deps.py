@@ -1,6 +1,5 @@
 """What the routes need, built once by the process that serves them."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -32,7 +31,7 @@ class Deps:
     hub: Hub
     egress: ClientSession  # guarded: for addresses that clients named
     imports: Places = field(default_factory=Places)
-    forecasts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_FORECASTS))
+    forecasts: Places = field(default_factory=lambda: Places(MOST_FORECASTS, 1))
 
 
 async def deps(request: Request) -> Deps:

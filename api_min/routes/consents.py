@@ -56,7 +56,8 @@ async def list_consents(
 
 @router.delete("/{phone}", response_model=RevokedOut)
 async def revoke(phone: str, caller: Writer, held: Held, channel: Scope = "all", reason: str = "") -> Response:
-    """When this has answered, no contact that needs it begins. The records stay, with the time and the reason."""
+    """When this has answered, no contact that needs it is decided any more; one that was decided just before may still
+    begin, within two seconds. The records stay, with the time and the reason."""
     _check_phone(phone)
     runtime = held.runtime
     async with runtime.db.begin() as conn:

@@ -44,7 +44,7 @@ async def forecast_campaign(campaign_id: str, caller: Reader, held: Held) -> Res
     """The rest of the campaign on a virtual clock, by the engine's own rules: when it ends, and what holds it back."""
     async with held.runtime.reader.connect() as conn:
         campaign = await campaigns.get(conn, caller.account_id, parse_campaign_id(campaign_id))
-    async with held.forecasts:
+    async with held.forecasts.take(caller.account_id):
         return reply(_show_forecast(campaign, await look_ahead(held.runtime, campaign)))
 
 

@@ -24,7 +24,8 @@ Writer = Annotated[Caller, needs("campaigns:write")]
 
 @router.post("", status_code=201, response_model=SuppressedOut)
 async def suppress(body: SuppressionIn, caller: Writer, held: Held) -> Response:
-    """All or none. When this has answered, no contact with these numbers begins on the channel.
+    """All or none. When this has answered, no contact with these numbers is decided any more on the channel; one that
+    was decided just before may still begin, within two seconds.
 
     Their queued prospects are cancelled when their turn comes, with the reason `suppressed`.
     """

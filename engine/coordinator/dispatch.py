@@ -16,8 +16,8 @@ from engine.coordinator.assign import Assigned, Assigner, cut_to_tokens, take_ba
 from engine.coordinator.claim import claim
 from engine.coordinator.headroom import Headroom
 from engine.coordinator.senders import Senders, Wish
-from engine.coordinator.shard import IDLE_S, Due, Shard, Walk
-from engine.coordinator.windows import Windows
+from engine.coordinator.shard import IDLE_S, Shard, Walk
+from engine.coordinator.windows import Closed, Windows
 from engine.ids import encode
 from engine.jobs import NAMESPACE, Actor, Queue, enqueue
 from engine.limits.buckets import Buckets
@@ -79,18 +79,22 @@ class Dispatch:
 
     async def _claim(self, shares: Sequence[tuple[Walk, int]], now: float) -> None:
         lacking = [(walk, count - len(walk.waiting)) for walk, count in shares if walk.look_at <= now]
-        wanted = [(walk, min(pace.MOST_PER_TICK, count * walk.stride)) for walk, count in lacking]
-        wanted = [(walk, count) for walk, count in wanted if count > 0]
-        if not wanted:
+        lacking = [(walk, count) for walk, count in lacking if count > 0]
+        if not lacking:
             return
+        # Longer strides share what one tick may read; nobody's is shorter than what it lacks.
+        strides = pace.divide(pace.MOST_PER_TICK, [count * walk.stride for walk, count in lacking])
+        wanted = [(walk, max(count, stride)) for (walk, count), stride in zip(lacking, strides, strict=True)]
+        await self._windows.refresh([walk for walk, _ in wanted])
         engine_now = self._runtime.clock.now()
         clock, engine_s = self._runtime.clock, engine_now.timestamp()
         claims = await claim(self._reader, wanted, engine_now, clock.speed)
-        fresh: list[tuple[Walk, list[Due]]] = []
+        closed: list[Closed] = []
         for (walk, count), found in zip(wanted, claims, strict=True):
-            fresh.append((walk, walk.take_in(found, count, now, clock, engine_s, self._hint_lease_s)))
-        for walk, open_now in await self._windows.open(fresh, engine_now):
-            walk.waiting.extend(open_now)
+            # At once, for the rescue, which runs beside this, looks for whoever is neither waiting nor hinted.
+            due = walk.take_in(found, count, now, clock, engine_s, self._hint_lease_s)
+            walk.waiting.extend(self._windows.sift(walk, due, engine_now, closed))
+        await self._windows.put_off(closed, engine_now)
 
     async def _send(self, shares: Sequence[tuple[Walk, int]]) -> int:
         numbers = await self._senders.load(self._reader, [walk for walk, _ in shares])

@@ -73,5 +73,5 @@ class Rescue:
     async def _is_queue_lost(self) -> bool:
         """Whether the mark that the last run left is gone. Leaves a new one."""
         was_marked, self._is_marked = self._is_marked, True
-        found = await self._queue.set(self._mark, 1, ex=_MARK_S, get=True)
+        found = await self._queue.set(self._mark, 1, ex=max(_MARK_S, int(3 * self.every_s)), get=True)
         return was_marked and found is None

@@ -41,10 +41,8 @@ _PUT_OFF = text(f"""
      where p.campaign_id = u.campaign_id and p.id = u.id
 """)
 
-Fresh = Sequence[tuple[Walk, Sequence[Due]]]
 
-
-class _Closed(NamedTuple):
+class Closed(NamedTuple):
     campaign_id: int
     due: Due
     reason: str
@@ -56,28 +54,24 @@ class Windows:
         self._runtime = runtime
         self._known: dict[int, tuple[CampaignFacts, float]] = {}
 
-    async def open(self, fresh: Fresh, now: datetime) -> list[tuple[Walk, list[Due]]]:
-        """Those of the claimed prospects whose windows are open; the others are put off. `now` is engine time.
+    def sift(self, walk: Walk, due: Sequence[Due], now: datetime, closed: list[Closed]) -> list[Due]:
+        """Those of a walk's claimed prospects whose windows are open; the others are added to `closed`. `now` is engine
+        time. `refresh` comes before, `put_off` after.
 
         One-off contacts were judged when they were asked for, and answers that the law asks for know no hours.
         """
-        await self._refresh([walk for walk, due in fresh if due and not walk.campaign.is_direct])
+        known = self._known.get(walk.campaign.id)
+        if walk.campaign.is_direct or known is None:
+            return list(due)
         takes = opening.takes(self._runtime.settings.ticket_s, self._runtime.clock)
-        kept: list[tuple[Walk, list[Due]]] = []
-        closed: list[_Closed] = []
-        for walk, due in fresh:
-            facts = self._known.get(walk.campaign.id)
-            if walk.campaign.is_direct or facts is None:
-                kept.append((walk, list(due)))
-                continue
-            before = len(closed)
-            kept.append((walk, _sift(facts[0], due, now, takes, closed)))
-            walk.stride = min(MOST_STRIDES, 2 * walk.stride) if 2 * (len(closed) - before) > len(due) else 1
-        if closed:
-            await self._put_off(closed, now)
+        before = len(closed)
+        kept = _sift(known[0], due, now, takes, closed)
+        walk.stride = min(MOST_STRIDES, 2 * walk.stride) if 2 * (len(closed) - before) > len(due) else 1
         return kept
 
-    async def _put_off(self, closed: Sequence[_Closed], now: datetime) -> None:
+    async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:
+        if not closed:
+            return
         params = {
             "campaigns": arrays.numbers([each.campaign_id for each in closed]),
             "ids": arrays.numbers([each.due.prospect_id for each in closed]),
@@ -89,18 +83,18 @@ class Windows:
             await conn.execute(_PUT_OFF, params | {"now": now})
         metrics.PUT_OFF.inc(len(closed))
 
-    async def _refresh(self, walks: Sequence[Walk]) -> None:
+    async def refresh(self, walks: Sequence[Walk]) -> None:
+        """Reads the campaigns of these walks, where they are not known."""
         now = boottime()
         self._known = {key: entry for key, entry in self._known.items() if now - entry[1] <= TTL_S}
-        if stale := [walk.campaign.id for walk in walks if walk.campaign.id not in self._known]:
+        campaigns = [walk.campaign for walk in walks if not walk.campaign.is_direct]
+        if stale := [each.id for each in campaigns if each.id not in self._known]:
             async with self._runtime.reader.connect() as conn:
                 facts = await load_campaigns(conn, stale)
             self._known |= {campaign_id: (found, now) for campaign_id, found in facts.items()}
 
 
-def _sift(
-    facts: CampaignFacts, due: Sequence[Due], now: datetime, takes: timedelta, closed: list[_Closed]
-) -> list[Due]:
+def _sift(facts: CampaignFacts, due: Sequence[Due], now: datetime, takes: timedelta, closed: list[Closed]) -> list[Due]:
     """Returns those that are open, and adds the others to `closed`."""
     kept = []
     for each in due:
@@ -108,7 +102,7 @@ def _sift(
         if verdict is None or verdict.again_at is None:
             kept.append(each._replace(data=None) if each.data else each)
         else:
-            closed.append(_Closed(facts.id, each, verdict.written, verdict.again_at))
+            closed.append(Closed(facts.id, each, verdict.written, verdict.again_at))
     return kept
 
 

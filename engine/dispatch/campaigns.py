@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.carriers.catalog import is_simulated
 from engine.errors import InvalidInput
 from engine.rules.account_limits import SLOWEST, UNLIMITED, AccountLimits, parse_limits
-from engine.rules.attempt_caps import Cap, parse_cap
+from engine.rules.attempt_caps import DEFAULT_CAP, Cap, parse_cap
 from engine.rules.campaign import CampaignStatus
 from engine.rules.campaign_config import Agent, SmsMode, VoiceMode, parse_agent, parse_mode
 from engine.rules.compliance import STRICTEST, USUAL, Compliance, parse_compliance
@@ -134,7 +134,12 @@ def compliance_of(setting: str | None, *, is_real: bool) -> Compliance:
 
 @lru_cache(maxsize=4096)
 def _cap(cap: str | None) -> Cap | None:
-    return parse_cap(orjson.loads(cap), "campaign") if cap else None
+    """One contact a day when it cannot be read."""
+    try:
+        return parse_cap(orjson.loads(cap), "campaign") if cap else None
+    except InvalidInput as error:
+        log.error("campaign.cap_unreadable", error=error.message)
+        return DEFAULT_CAP._replace(most=1)
 
 
 @lru_cache(maxsize=4096)

@@ -154,8 +154,9 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         now = context.clock.now()
         campaigns = await load_campaigns(conn, {hint.campaign_id for hint in hints}, context.did_policy)
         senders = await callers.load(conn, (hint.did_id for hint in hints), now)
-        facts = await read_facts(conn, hints, campaigns, context.channel, now)
+        # Before the look-up in them: a copy that is loaded in between is then not yet believed.
         copies = await registries.dates(conn) if any(map(asks_registries, campaigns.values())) else NO_COPIES
+        facts = await read_facts(conn, hints, campaigns, context.channel, now)
         held = Held()
         allowed: list[Hint] = []
         messages: dict[int, Message] = {}

@@ -152,6 +152,8 @@ class Tails:
                     return  # the rest is of another history
                 if not tail.accept(chunk):
                     await self._fill(tail, chunk.first - 1)
+                    if epoch != self._epoch:
+                        return  # entered while the hole was being filled
                     tail.accept(chunk)
                 await asyncio.sleep(0)  # lets the sockets drain between two chunks
         # What comes while everybody is being written to waits in Redis, to be sent together: few large writes cost a

@@ -84,8 +84,8 @@ async def _case(
     did_id, number = (choice.did.id, choice.did.number) if choice.did else (0, "")
     hint = Hint(facts.account_id, facts.id, prospect.id, prospect.attempt, prospect.phone, did_id, number)
     sender: Mapping[int, Sender] = await callers.load(conn, [did_id], now)
-    (fact,) = await read_facts(conn, [hint], {facts.id: facts}, facts.channel, now)
     copies = await registries.dates(conn) if asks_registries(facts) else NO_COPIES
+    (fact,) = await read_facts(conn, [hint], {facts.id: facts}, facts.channel, now)
     return Case(hint, fact, facts, sender.get(did_id), facts.channel, now, takes, copies)
 
 

@@ -318,7 +318,7 @@ def check_unanswered(decision: Decision, limits: Limits) -> None:
     """
     least_s = limits.create_s if decision.move(AttemptState.UNKNOWN) else limits.reconcile_after_s
     waited_s = decision.elapsed_s(decision.view.intent_at, limits)
-    pause_s = min(max(least_s, waited_s / 2), LONGEST_LOOKUP_PAUSE_S)
+    pause_s = max(least_s, min(waited_s / 2, LONGEST_LOOKUP_PAUSE_S))
     decision.watch_at(decision.now_real_s + pause_s)
 
 
