@@ -1,4 +1,7 @@
-"""A coordinator: its walks, and its duties as looks. Two of them hold every campaign at once, as if leases failed."""
+"""A coordinator: its walks, and its duties as looks. Two of them hold every campaign at once, as if leases failed.
+
+It puts nobody off at the claim (`coordinator.windows`): here every closed window is found by the intent.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -423,6 +423,12 @@ def test_an_unanswered_create_becomes_doubtful_and_is_looked_up_ever_less_often(
     assert later.check_at_s == pytest.approx(NOW_S + 39.0 + 20.0)
 
 
+def test_a_create_that_may_take_longer_than_any_look_is_waited_for() -> None:
+    patient = replace(AGENT_PLAN, limits=replace(AGENT_PLAN.limits, create_s=62.0))
+    first = run(view(check_at=NOW), reports.CHECK, plan=patient)
+    assert first.check_at_s == NOW_S + 62.0
+
+
 def test_an_early_or_doubled_check_changes_nothing() -> None:
     assert run(view(), reports.CHECK).is_changed is False
 
