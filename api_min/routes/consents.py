@@ -13,7 +13,7 @@ from api_min.routes.campaigns import Reader
 from api_min.routing import ApiRoute
 from api_min.whom_schemas import ConsentIn, ConsentsOut, RecordedOut, RevokedOut, Scope
 from engine import ids
-from engine.errors import InvalidInput, NotFound
+from engine.errors import InvalidInput
 from engine.rules.consent import LABELS, Consent
 from engine.rules.consent_columns import given_at
 from engine.rules.fields import shown
@@ -56,16 +56,15 @@ async def list_consents(
 
 @router.delete("/{phone}", response_model=RevokedOut)
 async def revoke(phone: str, caller: Writer, held: Held, channel: Scope = "all", reason: str = "") -> Response:
-    """When this has answered, no contact that needs it is decided any more; one that was decided just before may still
-    begin, within two seconds. The records stay, with the time and the reason."""
+    """When this has answered, no contact that needs it is decided any more, though an older consent be recorded later;
+    one that was decided just before may still begin, within two seconds. The records stay, with the time and the
+    reason."""
     _check_phone(phone)
     runtime = held.runtime
     async with runtime.db.begin() as conn:
         revoked = await consents.revoke(
             conn, caller.account_id, phone, channel, reason.replace("\0", ""), caller.actor, runtime.clock
         )
-    if not revoked:
-        raise NotFound("no consent of this number is in force on this channel")
     return reply({"phone": phone, "channel": channel, "revoked": revoked})
 
 
@@ -92,10 +91,11 @@ def _checked(body: ConsentIn, now: datetime) -> list[NewConsent]:
 
 
 def _in_force(found: Sequence[Record]) -> dict[str, str]:
-    standing = [each for each in found if each.revoked_at is None]
-
     def highest(channel: str) -> Consent:
-        return max([Consent.NONE, *(each.consent for each in standing if each.channel in ("all", channel))])
+        said = [each for each in found if each.revoked_at is None and each.channel in ("all", channel)]
+        withdrawn = [each.recorded_at for each in said if each.consent is Consent.NONE]
+        standing = [each.consent for each in said if not withdrawn or each.given_at >= max(withdrawn)]
+        return max([Consent.NONE, *standing])
 
     return {channel: highest(channel).label for channel in ("voice", "sms")}
 

@@ -43,20 +43,22 @@ _CONTACTS = text(f"""
        and (a.account_id, a.phone) in (select account_id, phone from attempts group by 1, 2 having count(*) > 1)
      order by a.account_id, c.is_live, a.phone, a.intent_at
 """)
+# What was in force at the intent: neither revoked by then, nor older than a withdrawal.
+_CLASS = """coalesce((select max(class) from consents s
+                      where s.account_id = a.account_id and s.phone = a.phone and s.channel in ('all', c.channel)
+                        and s.recorded_at <= a.intent_at and (s.revoked_at is null or s.revoked_at > a.intent_at)
+                        and not exists (select from consents r
+                                         where r.account_id = a.account_id and r.phone = a.phone and r.class = 0
+                                           and r.channel in ('all', c.channel) and r.recorded_at > s.given_at
+                                           and r.recorded_at <= a.intent_at)), 0) as class"""
 _CONSENTS = text(f"""
     select a.campaign_id, a.prospect_id, a.attempt, a.phone, a.intent_at, m.wrote_at, {_KIND},
-           coalesce((select max(class) from consents s
-                      where s.account_id = a.account_id and s.phone = a.phone and s.channel in ('all', c.channel)
-                        and s.recorded_at <= a.intent_at and (s.revoked_at is null or s.revoked_at > a.intent_at)), 0)
-           as class {_FROM}
+           {_CLASS} {_FROM}
 """)
 # The copy in use now, as far as it was then; what an older one said is gone with it.
 _LISTED = text(f"""
     select a.campaign_id, a.prospect_id, a.attempt, a.phone, a.intent_at, m.wrote_at, {_KIND}, r.registry,
-           coalesce((select max(class) from consents s
-                      where s.account_id = a.account_id and s.phone = a.phone and s.channel in ('all', c.channel)
-                        and s.recorded_at <= a.intent_at and (s.revoked_at is null or s.revoked_at > a.intent_at)), 0)
-           as class
+           {_CLASS}
       from registry_copies r
       join registry_blocks b on b.copy_id = r.id
       join attempts a on substr(a.phone, 2)::bigint / {BLOCK_LINES} = b.block and a.intent_at > r.loaded_at

@@ -28,7 +28,7 @@ from engine.rules.stats import Delta
 from engine.rules.telephony import Channel
 from engine.rules.usage import Use, billed, day_of, meter_of
 from engine.settings import Settings
-from engine.store import arrays, call_hours, counts, lines, outbox, usage
+from engine.store import arrays, call_hours, counts, lines, outbox, suppressions, usage
 from engine.store import did_health as health_store
 from engine.store.database import KEYED
 
@@ -77,12 +77,11 @@ _SENDERS = text("""
       from unnest(cast(:ids as bigint[]), cast(:free_at as timestamptz[])) as u(id, free_at)
      where d.id = u.id and d.sms_free_at = 'infinity'
 """)
-_SUPPRESS = text("""
-    insert into suppressions (account_id, phone, reason, source, created_at)
-    select account_id, phone, 'opted_out', 'carrier', :now
+_SUPPRESS = text(f"""
+    insert into suppressions as s (account_id, phone, reason, source, created_at)
+    select account_id, phone, 'opted_out', '{suppressions.CARRIER}', :now
       from unnest(cast(:accounts as bigint[]), cast(:phones as text[])) as u(account_id, phone)
-    on conflict (account_id, phone) do update set channel = 'all', created_at = excluded.created_at
-     where suppressions.channel <> 'all'
+    {suppressions.AGAIN}
 """)
 
 

@@ -175,7 +175,8 @@ class Settling(Rows):
         for _, decision in settled:
             if decision.suppresses:
                 key = decision.view.account_id, decision.view.phone
-                self.suppressions.setdefault(key, Suppression("carrier", decision.now))
+                known = self.suppressions.get(key)
+                self.suppressions[key] = Suppression("carrier", known.created_at if known else decision.now)
 
     def _pause(self, result: SettleResult) -> None:
         for campaign_id, reason in result.paused.items():

@@ -1,7 +1,8 @@
 """Consent records: who allowed what, when, and by which proof. Nothing of it is ever deleted, only revoked.
 
-In force is the highest class among a person's records that are not revoked. A revocation takes the person's key, many
-at once the account's: an intent is either committed before, or sees it.
+In force is the highest class among a person's records that are not revoked and not older than a withdrawal. That is a
+record of class none, which every revocation leaves: an old list brings nothing back, not even while it is imported. A
+revocation takes the person's key, many at once the account's: an intent is either committed before, or sees it.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from engine.rules.suppression import Scope
 from engine.store import arrays, audit, locks
 from engine.store.suppressions import keys
 
-WITHDRAWN = "withdrawn"  # why a record is revoked when one of class none follows it
+WITHDRAWN = "withdrawn"  # why a record is revoked when one of class none follows it; the source of a revocation's own
 
 _COLUMNS = "id, account_id, phone, class, channel, source, proof, given_at, recorded_at, revoked_at, revoked_for"
 _ADD = text("""
@@ -41,20 +42,13 @@ _REVOKE = text("""
      where account_id = :account_id and phone = any(cast(:phones as text[])) and class > 0 and revoked_at is null
        and (:channel = 'all' or channel in ('all', :channel))
 """)
-# Who has withdrawn consent since it was given has not given it again: an old list must not bring it back.
-_SUPERSEDED = text("""
-    update consents c set revoked_at = :now, revoked_for = :reason
-     where c.id = any(cast(:ids as bigint[])) and c.class > 0
-       and exists (select from consents r where r.account_id = c.account_id and r.phone = c.phone and r.id <> c.id
-                      and r.revoked_at > c.given_at)
-""")
 # Of a file that is imported again nothing is recorded twice. A consent without a time may be older than its withdrawal.
 _IMPORT = text("""
     insert into consents (account_id, phone, class, channel, source, proof, given_at, recorded_at)
     select :account_id, i.phone, i.class, 'all', i.source, i.proof, coalesce(i.given_at, :now), :now
       from import_consents i
      where not exists (select from consents c where c.account_id = :account_id and c.phone = i.phone
-                          and (c.revoked_at > coalesce(i.given_at, '-infinity')
+                          and ((c.class = 0 and c.recorded_at > coalesce(i.given_at, '-infinity'))
                                or (c.class = i.class and c.source = i.source and c.proof = i.proof
                                    and c.given_at = coalesce(i.given_at, c.given_at))))
 """)
@@ -104,7 +98,7 @@ class Record:
 
 async def add(conn: AsyncConnection, account_id: int, new: Sequence[NewConsent], clock: Clock) -> list[int]:
     """Records consents and returns their ids. One of class none takes back what was given before on its channel; one
-    that was given before a revocation is not in force.
+    that was given before a withdrawal is not in force.
 
     The caller's transaction should hold no lock of a later class yet.
     """
@@ -113,9 +107,7 @@ async def add(conn: AsyncConnection, account_id: int, new: Sequence[NewConsent],
     for channel in sorted({each.channel for each in new if each.consent is Consent.NONE}):
         phones = [each.phone for each in new if each.consent is Consent.NONE and each.channel == channel]
         await _revoke(conn, account_id, phones, channel, WITHDRAWN, now)
-    ids = list((await conn.execute(_ADD, _params(account_id, new, now))).scalars())
-    await conn.execute(_SUPERSEDED, {"ids": arrays.numbers(ids), "now": now, "reason": WITHDRAWN})
-    return ids
+    return list((await conn.execute(_ADD, _params(account_id, new, now))).scalars())
 
 
 async def move_staged(conn: AsyncConnection, account_id: int, now: datetime) -> int:
@@ -126,13 +118,17 @@ async def move_staged(conn: AsyncConnection, account_id: int, now: datetime) -> 
 async def revoke(
     conn: AsyncConnection, account_id: int, phone: str, channel: str, reason: str, actor: str, clock: Clock
 ) -> int:
-    """Takes back what a person allowed on a channel, or on `all`; returns how many records that were. Audited."""
+    """Takes back what a person allowed on a channel, or on `all`; returns how many records that were. Audited.
+
+    It holds also for what was allowed before and is recorded later.
+    """
     await locks.lock_exclusive(conn, keys(account_id, [phone]))
     now = clock.now()
     revoked = await _revoke(conn, account_id, [phone], channel, reason, now)
-    if revoked:
-        detail = {"channel": channel, "reason": reason, "records": revoked}
-        await audit.record(conn, account_id, actor, "consent.revoke", phone, now, detail)
+    withdrawal = NewConsent(phone, Consent.NONE, channel, WITHDRAWN, reason)
+    await conn.execute(_ADD, _params(account_id, [withdrawal], now))
+    detail = {"channel": channel, "reason": reason, "records": revoked}
+    await audit.record(conn, account_id, actor, "consent.revoke", phone, now, detail)
     return revoked
 
 

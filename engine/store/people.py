@@ -31,9 +31,13 @@ _LOOKUPS: Mapping[int, tuple[str, str]] = {
     ),
     _CONSENT: (
         "w_c.class",
-        f"""left join lateral (select max(class) as class from consents
+        f"""left join lateral (select max(class) as class from consents c
                           where h.wants & {_CONSENT} <> 0 and account_id = h.account_id and phone = h.phone
-                            and revoked_at is null and channel in ('all', :channel)) w_c on true""",
+                            and revoked_at is null and channel in ('all', :channel)
+                            and not exists (select from consents r
+                                             where r.account_id = c.account_id and r.phone = c.phone and r.class = 0
+                                               and r.channel in ('all', :channel) and r.recorded_at > c.given_at)
+                         ) w_c on true""",
     ),
     _CONTACTS: (
         "w_a.contacts",

@@ -24,19 +24,25 @@ SMS_TEXT = "sms_text"  # their own words
 CARRIER = "carrier"  # they told the carrier
 OF_THE_PERSON = frozenset({SMS_KEYWORD, SMS_TEXT, CARRIER})  # a legal opt-out: whoever lifts it must say why
 
-# Whoever suppresses a number that a keyword has suppressed makes it stay so. The time stays that of the first, unless
-# the number is suppressed for more than it was: before that, the other channel was open.
+# Of the same number again. The person's own opt-out outweighs a list's, whichever came first, and START takes back no
+# more than a keyword alone. The time stays that of the first, unless the number is suppressed for more than it was:
+# before that, the other channel was open. The legal term begins anew, by `renewed_at` unless the time itself is new.
+_THEIRS = ", ".join(f"'{source}'" for source in sorted(OF_THE_PERSON))
+AGAIN = f"""on conflict (account_id, phone) do update
+       set reason = case when s.source in ({_THEIRS}) or excluded.source not in ({_THEIRS})
+                         then s.reason else excluded.reason end,
+           source = case when s.source = '{SMS_KEYWORD}' and excluded.source not in ({_THEIRS}) then '{SMS_TEXT}'
+                         when s.source in ({_THEIRS}) and s.source <> '{SMS_KEYWORD}' then s.source
+                         when excluded.source = '{SMS_KEYWORD}' and s.source <> '{SMS_KEYWORD}' then '{SMS_TEXT}'
+                         when excluded.source in ({_THEIRS}) then excluded.source else s.source end,
+           created_at = case when s.channel in ('all', excluded.channel) then s.created_at else excluded.created_at end,
+           renewed_at = case when s.channel in ('all', excluded.channel) then excluded.created_at end,
+           channel = case when s.channel = excluded.channel then s.channel else 'all' end"""
 _ADD = text(f"""
     insert into suppressions as s (account_id, phone, reason, source, created_at, channel)
     select :account_id, phone, :reason, :source, :now, :channel from unnest(cast(:phones as text[])) phone
-    on conflict (account_id, phone) do update
-       set reason = case when s.source in ('{SMS_KEYWORD}', excluded.source) then excluded.reason else s.reason end,
-           source = case when s.source = '{SMS_KEYWORD}' then excluded.source else s.source end,
-           created_at = case when s.channel in ('all', excluded.channel) then s.created_at else excluded.created_at end,
-           channel = case when s.channel = excluded.channel then s.channel else 'all' end
-     where (s.source = '{SMS_KEYWORD}' and excluded.source <> '{SMS_KEYWORD}')
-        or s.channel not in ('all', excluded.channel)
-    returning xmax = 0 or created_at = :now
+    {AGAIN}
+    returning renewed_at is null
 """)
 _LIFT = text(f"""
     delete from suppressions where account_id = :account_id and phone = :phone and source = '{SMS_KEYWORD}'
@@ -49,13 +55,13 @@ _PAGE = text(f"""
      where account_id = :account_id and phone > :after order by phone limit :limit
 """)
 _OLD = text("""
-    select account_id, phone, created_at from suppressions
-     where created_at < :before and (account_id, phone) > (:account_id, :phone)
+    select account_id, phone, greatest(created_at, renewed_at) as created_at from suppressions
+     where greatest(created_at, renewed_at) < :before and (account_id, phone) > (:account_id, :phone)
      order by account_id, phone limit :limit
 """)
 _FORGET = text("""
     delete from suppressions where account_id = :account_id and phone = any(cast(:phones as text[]))
-       and created_at < :before
+       and greatest(created_at, renewed_at) < :before
 """)
 
 
@@ -72,7 +78,7 @@ class Suppression:
 class Old:
     account_id: int
     phone: str
-    created_at: datetime
+    created_at: datetime  # or when it was suppressed again: the legal term begins there
 
 
 async def add(
@@ -86,7 +92,8 @@ async def add(
 ) -> int:
     """Suppresses E.164 numbers and returns how many were not suppressed before, or not for this channel.
 
-    A number that the person's keyword suppressed takes over a stronger source: START lifts it no longer.
+    Of a number that both the person and somebody else suppress the source is the person's: lifting it needs a reason.
+    When their part was a keyword it becomes `sms_text`, which START does not lift.
     The caller's transaction should hold no lock of a later class yet (`engine.store.locks`).
     """
     await locks.lock_exclusive(conn, keys(account_id, phones))
@@ -143,7 +150,7 @@ async def page(
 
 
 async def old(conn: AsyncConnection, before: datetime, limit: int, after: tuple[int, str] = (-1, "")) -> list[Old]:
-    """Numbers of any account that were suppressed before then, in the order of account and phone."""
+    """Numbers of any account that were last suppressed before then, in the order of account and phone."""
     params = {"before": before, "limit": limit, "account_id": after[0], "phone": after[1]}
     return [Old(**row._mapping) for row in await conn.execute(_OLD, params)]
 

@@ -251,7 +251,9 @@ suppressions = Table(
     Column("source", Text, nullable=False),
     at("created_at", nullable=False),
     Column("channel", Text, nullable=False, server_default="all"),
+    at("renewed_at"),  # suppressed again, for no more than before
     CheckConstraint("channel in ('all','voice','sms')", name="suppressions_channel_known"),
+    Index("suppressions_term", text("greatest(created_at, renewed_at)")),
 )
 
 campaign_counts = Table(

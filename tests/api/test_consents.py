@@ -32,8 +32,9 @@ async def test_one_is_recorded_read_and_revoked(client: Client, path: str) -> No
     assert (gone.status, gone.json) == (200, {"phone": PHONE, "channel": "voice", "revoked": 1})
     found = (await client("GET", f"{path}?phone=%2B12125550147")).json
     assert found["inForce"] == {"voice": "none", "sms": "express_written"}
-    assert [each["revokedFor"] for each in found["consents"]] == [None, "told our agent"]
-    assert (await client("DELETE", f"{path}/{PHONE}?channel=voice")).status == 404
+    assert [each["revokedFor"] for each in found["consents"]] == [None, None, "told our agent"]
+    again = await client("DELETE", f"{path}/{PHONE}?channel=voice")
+    assert (again.status, again.json["revoked"]) == (200, 0)
 
 
 async def test_many_are_recorded_and_listed_in_pages(client: Client) -> None:
@@ -75,7 +76,8 @@ async def test_accounts_and_scopes_are_apart(api: Api, client: Client) -> None:
     other = await api.client()
     assert (await other("GET", "/api/consents?phone=%2B12125550147")).json["consents"] == []
     assert (await other("GET", "/api/consents")).json["consents"] == []
-    assert (await other("DELETE", f"/api/consents/{PHONE}")).status == 404
+    assert (await other("DELETE", f"/api/consents/{PHONE}")).json["revoked"] == 0
+    assert (await client("GET", "/api/consents?phone=%2B12125550147")).json["inForce"]["voice"] == "express_written"
     reader = await api.client(["campaigns:read"], account_id=client.account_id)
     assert (await reader("GET", "/api/consents")).status == 200
     assert (await reader("POST", "/api/consents", ONE)).status == 403
@@ -119,3 +121,16 @@ async def test_an_old_list_brings_no_withdrawn_consent_back(client: Client) -> N
     for file in (FILE, undated):
         assert "consents" not in await upload(client, await client.campaign(), file)
     assert (await client("GET", "/api/consents?phone=%2B12125550147")).json["inForce"]["voice"] == "none"
+
+
+@pytest.mark.parametrize("is_revoked", [True, False])
+async def test_a_withdrawal_before_any_record_holds_too(client: Client, is_revoked: bool) -> None:
+    if is_revoked:
+        answer = await client("DELETE", f"/api/consents/{PHONE}")
+        assert (answer.status, answer.json["revoked"]) == (200, 0)
+    else:
+        await client("POST", "/api/consents", {"phone": PHONE, "class": "none"})
+    assert (await client("POST", "/api/consents", ONE)).status == 201
+    assert "consents" not in await upload(client, await client.campaign(), FILE)
+    found = (await client("GET", "/api/consents?phone=%2B12125550147")).json
+    assert found["inForce"] == {"voice": "none", "sms": "none"}

@@ -240,3 +240,10 @@ async def test_many_clients_suppress_the_same_numbers_at_once(client: Client) ->
     answers = await asyncio.gather(*(client("POST", "/api/suppression", body) for body in bodies))
     assert {answer.status for answer in answers} == {201}
     assert sum(answer.json["added"] for answer in answers) == len(phones)
+
+
+async def test_a_list_does_not_hide_that_the_person_opted_out(api: Api, client: Client) -> None:
+    await opted_out(api, client, suppressions.SMS_KEYWORD)
+    await client("POST", "/api/suppression", {"phone": PHONE, "source": "api"})
+    assert (await client("DELETE", f"/api/suppression/{PHONE}")).status == 400
+    assert (await client("DELETE", f"/api/suppression/{PHONE}?reason=signed+up+again")).status == 200

@@ -57,6 +57,13 @@ BREAKS = [
     ("""update campaigns set frequency_cap = '{"max"\\: 1, "per"\\: "1m"}'""", "attempts_capped"),
     (_STRICT.replace("registry", "consent"), "consent_given"),
     (
+        f"""with strict as ({_STRICT.replace("registry", "consent")})
+           insert into consents (account_id, phone, class, channel, source, given_at, recorded_at)
+           select distinct account_id, phone, class, 'all', 'withdrawn, then on an old list',
+                  timestamptz '2024-01-01', timestamptz '2025-01-01' from attempts, (values (0), (2)) as c(class)""",
+        "consent_given",
+    ),
+    (
         f"""with strict as ({_STRICT}), used as (
                insert into registry_copies (registry, as_of, is_current, loaded_at)
                values ('US', '2026-03-01', true, '-infinity') returning id)

@@ -18,6 +18,7 @@ from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.telephony import Amd, CarrierError, CommandKind, EndReason, EventKind, Fault
 from engine.rules.whereabouts import whereabouts
 from engine.rules.window import hours
+from engine.store import suppressions
 from tests.conftest import LEGAL_HOUR
 from tests.dispatch.attempts import (
     assert_adds_up,
@@ -240,14 +241,18 @@ async def test_a_sender_that_the_carrier_refuses_pauses_the_campaign(world: Worl
     assert await world.counts(campaign) == {"total": 2, "queued": 2}
 
 
-async def test_an_opt_out_suppresses_in_the_same_transaction(world: World, clock: Clock) -> None:
+@pytest.mark.parametrize("is_listed", [False, True])
+async def test_an_opt_out_suppresses_in_the_same_transaction(world: World, clock: Clock, is_listed: bool) -> None:
     campaign = await world.campaign("sms", phones=PHONES[:1], max_retries=2)
     (key,) = await reserve(world, campaign, clock, is_sms=True)
+    if is_listed:
+        async with world.db.begin() as conn:
+            await suppressions.add(conn, world.account_id, PHONES[:1], "list", "api", clock)
     stop = CarrierError(Fault.OPTED_OUT, "21610", "the recipient replied STOP")
     ids = await inbox(world, [event(key, EventKind.SMS_FAILED, error=stop)])
     await settle_callbacks(world.db, ids, context(clock))
-    assert await world.execute("select phone, reason, source from suppressions") == [
-        (PHONES[0], "opted_out", "carrier")
+    assert await world.execute("select phone, reason, source, renewed_at is not null from suppressions") == [
+        (PHONES[0], "opted_out", "carrier", is_listed)
     ]
     assert (await prospect(world, key))[:3] == (ProspectState.COMPLETED, 1, Outcome.FAILED)
     await assert_adds_up(world, campaign)

@@ -123,7 +123,9 @@ async def test_start_lifts_nothing_that_another_route_set(
     if not comes_first:
         await set_by_another_route()
     await write("START")
-    assert await suppressed(world) == [(PERSON, source, "on the list")]
+    is_theirs = source in suppressions.OF_THE_PERSON
+    kept = (source if is_theirs else "sms_text", "on the list" if is_theirs and comes_first else "opted_out")
+    assert await suppressed(world) == [(PERSON, *kept)]
     assert len(await replies(world)) == (0 if comes_first else 1)
 
 

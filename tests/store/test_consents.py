@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, starting_at
@@ -58,8 +59,9 @@ async def test_a_revocation_on_one_channel_leaves_the_other_its_record(db: Async
         await consents.add(conn, account.id, [new], clock)
         assert await consents.revoke(conn, account.id, PHONE, "voice", "told our agent", "key_x", clock) == 1
         assert await standing(conn, account.id, clock) == (Consent.NONE, Consent.EXPRESS_WRITTEN)
-        kept, revoked = await consents.of_phone(conn, account.id, PHONE)
+        withdrawal, kept, revoked = await consents.of_phone(conn, account.id, PHONE)
         assert (kept.channel, kept.source, kept.proof, kept.given_at) == ("sms", "form 12", "https://a", given_at)
+        assert (withdrawal.consent, withdrawal.channel, withdrawal.proof) == (Consent.NONE, "voice", "told our agent")
         assert (revoked.channel, revoked.revoked_for) == ("all", "told our agent")
         assert revoked.revoked_at is not None
         (entry,) = await audit.page(conn, account.id, 10)
@@ -67,12 +69,20 @@ async def test_a_revocation_on_one_channel_leaves_the_other_its_record(db: Async
         assert await consents.revoke(conn, account.id, PHONE, "voice", "", "key_x", clock) == 0
 
 
-async def test_an_old_consent_does_not_come_back_after_its_withdrawal(db: AsyncEngine, clock: Clock) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("is_revoked", [True, False])
+async def test_an_old_consent_does_not_come_back_after_its_withdrawal(
+    db: AsyncEngine, clock: Clock, is_known: bool, is_revoked: bool
+) -> None:
     async with db.begin() as conn:
         account = await accounts.create(conn, "a", clock.now())
         old = NewConsent(PHONE, Consent.EXPRESS_WRITTEN, given_at=clock.now() - timedelta(days=30))
-        await consents.add(conn, account.id, [old], clock)
-        await consents.revoke(conn, account.id, PHONE, "all", "", "key_x", clock)
+        if is_known:
+            await consents.add(conn, account.id, [old], clock)
+        if is_revoked:
+            await consents.revoke(conn, account.id, PHONE, "all", "", "key_x", clock)
+        else:
+            await consents.add(conn, account.id, [NewConsent(PHONE, Consent.NONE)], clock)
         await consents.add(conn, account.id, [old], clock)
         assert await standing(conn, account.id, clock) == (Consent.NONE, Consent.NONE)
         later = starting_at(LEGAL_HOUR + timedelta(days=1), 1.0)
@@ -89,3 +99,30 @@ async def test_accounts_are_apart(db: AsyncEngine, clock: Clock) -> None:
         assert await consents.page(conn, other.id, 10) == []
         assert await consents.revoke(conn, other.id, PHONE, "all", "", "key_x", clock) == 0
         assert await standing(conn, one.id, clock) == (Consent.EXPRESS, Consent.EXPRESS)
+
+
+async def test_of_an_old_consent_the_channel_that_was_not_withdrawn_counts(db: AsyncEngine, clock: Clock) -> None:
+    async with db.begin() as conn:
+        account = await accounts.create(conn, "a", clock.now())
+        await consents.revoke(conn, account.id, PHONE, "voice", "", "key_x", clock)
+        old = NewConsent(PHONE, Consent.EXPRESS, given_at=clock.now() - timedelta(days=30))
+        await consents.add(conn, account.id, [old], clock)
+        assert await standing(conn, account.id, clock) == (Consent.NONE, Consent.EXPRESS)
+
+
+async def test_an_import_that_does_not_see_a_revocation_brings_nothing_into_force(
+    db: AsyncEngine, clock: Clock
+) -> None:
+    async with db.begin() as conn:
+        account = await accounts.create(conn, "a", clock.now())
+    async with db.connect() as importing, db.connect() as revoking:
+        await importing.execute(consents.STAGE)
+        given = "values (:phone, 2, cast(:at as timestamptz), 'form', '')"
+        at = clock.now() - timedelta(days=30)
+        await importing.execute(text(f"insert into import_consents {given}"), {"phone": PHONE, "at": at})
+        assert await consents.move_staged(importing, account.id, clock.now()) == 1
+        await consents.revoke(revoking, account.id, PHONE, "all", "", "key_x", clock)
+        await revoking.commit()
+        await importing.commit()
+        await importing.execute(consents.UNSTAGE)
+        assert await standing(importing, account.id, clock) == (Consent.NONE, Consent.NONE)

@@ -1,11 +1,14 @@
 import asyncio
+from datetime import timedelta
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.clock import Clock
+from engine.clock import Clock, starting_at
 from engine.store import accounts, audit, locks, suppressions
 from engine.store.accounts import Account
+from tests.conftest import LEGAL_HOUR
 from tests.store.conftest import holding, someone_waits, until
 
 PHONE, OTHER = "+14155550100", "+14155550101"
@@ -74,3 +77,43 @@ async def test_many_at_once_take_the_accounts_key(db: AsyncEngine, account: Acco
     await adding
     async with db.connect() as conn:
         assert (await conn.execute(text("select count(*) from suppressions"))).scalar() == 1000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("api", "crm", ("api", "first")),
+        ("sms_keyword", "sms_keyword", ("sms_keyword", "first")),
+        ("sms_keyword", "api", ("sms_text", "first")),  # both: START does not lift it, and a removal says why
+        ("api", "sms_keyword", ("sms_text", "second")),
+        ("api", "sms_text", ("sms_text", "second")),
+        ("api", "carrier", ("carrier", "second")),
+        ("sms_keyword", "carrier", ("carrier", "first")),
+        ("carrier", "sms_keyword", ("carrier", "first")),
+        ("sms_text", "carrier", ("sms_text", "first")),
+        ("carrier", "api", ("carrier", "first")),
+    ],
+)
+async def test_the_persons_own_opt_out_outweighs_a_lists(
+    db: AsyncEngine, account: Account, clock: Clock, first: str, second: str, kept: tuple[str, str]
+) -> None:
+    async with db.begin() as conn:
+        assert await suppressions.add(conn, account.id, [PHONE], "first", first, clock) == 1
+        assert await suppressions.add(conn, account.id, [PHONE], "second", second, clock) == 0
+        found = await suppressions.get(conn, account.id, PHONE)
+    assert found is not None
+    assert (found.source, found.reason) == kept
+
+
+async def test_the_term_begins_anew_and_the_time_stays(db: AsyncEngine, account: Account) -> None:
+    first, again = starting_at(LEGAL_HOUR, 1.0), starting_at(LEGAL_HOUR + timedelta(days=30), 1.0)
+    before = LEGAL_HOUR + timedelta(days=1)
+    async with db.begin() as conn:
+        await suppressions.add(conn, account.id, [PHONE, OTHER], "list", "api", first)
+        await suppressions.add(conn, account.id, [PHONE], "stop", "sms_keyword", again)
+        assert [each.phone for each in await suppressions.old(conn, before, 10)] == [OTHER]
+        assert await suppressions.forget(conn, account.id, [PHONE, OTHER], before, again.now()) == 1
+        (kept,) = await suppressions.page(conn, account.id)
+        (over,) = await suppressions.old(conn, again.now(), 10)
+    assert (kept.phone, over.phone) == (PHONE, PHONE)
+    assert kept.created_at < before < LEGAL_HOUR + timedelta(days=30) <= over.created_at

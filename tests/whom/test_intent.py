@@ -133,13 +133,20 @@ async def test_a_setting_that_cannot_be_read_is_the_strictest(world: World, did:
         (2, {"channel": "voice"}, True),
         (2, {"channel": "sms"}, False),
         (2, {"revoked_at": LEGAL_HOUR}, False),
+        (2, {"withdrawn": "all"}, False),  # before it was recorded
+        (2, {"withdrawn": "voice"}, False),
+        (2, {"withdrawn": "sms"}, True),
     ],
 )
 async def test_consent_must_be_of_the_class_and_channel_and_in_force(
     world: World, did: int, clock: Clock, class_: int, changes: dict[str, object], is_granted: bool
 ) -> None:
     await setting(world, require_consent=True)
-    await consent(world, PERSON, class_, clock, **changes)
+    said = dict(changes)
+    withdrawn = said.pop("withdrawn", None)
+    await consent(world, PERSON, class_, clock, **said)
+    if withdrawn:
+        await consent(world, PERSON, 0, clock, channel=withdrawn)
     campaign = await world.campaign(phones=[PERSON])
     batch = await intend(world, campaign, did, clock)
     assert bool(batch.granted) is is_granted

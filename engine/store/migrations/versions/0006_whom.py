@@ -14,6 +14,8 @@ depends_on = None
 # Only additions: processes of the version before go on, and suppress for all channels, as they always did.
 SCHEMA = """
 ALTER TABLE suppressions ADD COLUMN channel TEXT DEFAULT 'all' NOT NULL;
+ALTER TABLE suppressions ADD COLUMN renewed_at TIMESTAMP WITH TIME ZONE;
+CREATE INDEX suppressions_term ON suppressions (greatest(created_at, renewed_at));
 ALTER TABLE campaigns ADD COLUMN frequency_cap JSONB;
 
 CREATE TABLE registry_copies (
@@ -60,6 +62,7 @@ CREATE TABLE person_contacts (
     is_live BOOLEAN NOT NULL
 );
 CREATE INDEX person_contacts_of ON person_contacts (account_id, number, at);
+CREATE INDEX person_contacts_at ON person_contacts USING brin (at);
 
 ALTER TABLE suppressions
     ADD CONSTRAINT suppressions_channel_known CHECK (channel in ('all','voice','sms')) NOT VALID;
