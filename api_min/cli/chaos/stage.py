@@ -91,7 +91,7 @@ class Stage:
     def kill(self, name: str) -> None:
         if self._runs(name):
             self.supervisor.kill(name)
-            self.supervisor.restart(name)
+            self._start_again(name)
 
     def freeze(self, name: str) -> None:
         if self._runs(name):
@@ -116,7 +116,7 @@ class Stage:
         self.diary.drains_s.append(time.monotonic() - begun)
         if child.process.returncode == -signal.SIGKILL:
             self.diary.forced.append(name)
-        self.supervisor.restart(name)
+        self._start_again(name)
 
     def flush(self) -> None:
         with Redis.from_url(self.servers.redis_url) as client:
@@ -136,6 +136,11 @@ class Stage:
             while True:
                 taken.append(psycopg.connect(self.servers.database_url, autocommit=True))
         return taken
+
+    def _start_again(self, name: str) -> None:
+        """Unless it had ended by itself just before, and has been started again for that."""
+        with contextlib.suppress(ValueError):
+            self.supervisor.restart(name)
 
     def _runs(self, name: str) -> bool:
         child = self.supervisor.child(name)
