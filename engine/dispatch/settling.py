@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -155,21 +156,26 @@ async def _persist(attempt: Callable[[], Awaitable[SettleResult]]) -> SettleResu
     for pause_s in (*RETRIES_S, None):
         try:
             return await attempt()
-        except DBAPIError as error:
+        except (DBAPIError, PoolTimeout) as error:
             if pause_s is None:
                 log.exception("settle.failed")
                 return None
-            log.warning("settle.retried", error=str(error.orig), pause_s=pause_s)
+            log.warning("settle.retried", error=_words(error), pause_s=pause_s)
             await asyncio.sleep(pause_s)
     return None
+
+
+def _words(error: DBAPIError | PoolTimeout) -> str:
+    """What the driver said, without the statement and its parameters."""
+    return str(error.orig if isinstance(error, DBAPIError) else error)
 
 
 async def _log_failure(commanding: Awaitable[None]) -> None:
     """A command that is lost with PostgreSQL is sent again by the watch, under its number."""
     try:
         await commanding
-    except DBAPIError as error:
-        log.warning("commands.interrupted", error=str(error.orig))
+    except (DBAPIError, PoolTimeout) as error:
+        log.warning("commands.interrupted", error=_words(error))
 
 
 def view_of(intent: Intent) -> AttemptView:
