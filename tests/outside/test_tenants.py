@@ -18,7 +18,8 @@ from tests.outside.test_document import DOCUMENT, PUBLIC, STREAMS, resolve
 from tests.outside.things import DID, make_things
 
 CALLED = [(path, method, each) for path, method, each in operations(DOCUMENT) if path not in STREAMS | PUBLIC]
-NAMING = [each for each in CALLED if "{" in each[0]]
+WITHDRAWAL = "/api/consents/{phone}", "delete"  # names a person of whom nothing need be known
+NAMING = [each for each in CALLED if "{" in each[0] and each[:2] != WITHDRAWAL]
 LISTS = [each for each in CALLED if each[1] == "get" and "{" not in each[0]]
 
 Things = Mapping[str, str]  # path parameter → what it can name
@@ -104,6 +105,13 @@ def test_a_stranger_finds_nothing_by_name(
     answer = ask(outside, stranger, path, method, operation, things)
     assert (answer.status, answer.error["code"]) == (404, "not_found"), answer.text
     assert not (set(things.values()) - {"1"}) & set(re.findall(r"[\w+]+", answer.text))
+
+
+@pytest.mark.usefixtures("snapshot")
+def test_a_withdrawal_is_the_stranger_s_own_and_tells_nothing(outside: Live, things: Things) -> None:
+    path, method = WITHDRAWAL
+    answer = outside.ask(outside.client(), method.upper(), path.format(**things))
+    assert (answer.status, answer.json["revoked"]) == (200, 0)
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), LISTS, ids=ids_of(LISTS))

@@ -88,7 +88,8 @@ async def test_many_at_once_take_the_accounts_key(db: AsyncEngine, account: Acco
         ("api", "sms_keyword", ("sms_text", "second")),
         ("api", "sms_text", ("sms_text", "second")),
         ("api", "carrier", ("carrier", "second")),
-        ("sms_keyword", "carrier", ("carrier", "first")),
+        ("sms_keyword", "carrier", ("sms_keyword", "first")),  # the carrier heard the same word
+        ("sms_keyword", "sms_text", ("sms_text", "first")),
         ("carrier", "sms_keyword", ("carrier", "first")),
         ("sms_text", "carrier", ("sms_text", "first")),
         ("carrier", "api", ("carrier", "first")),
