@@ -25,13 +25,15 @@ CARRIER = "carrier"  # they told the carrier
 OF_THE_PERSON = frozenset({SMS_KEYWORD, SMS_TEXT, CARRIER})  # a legal opt-out: whoever lifts it must say why
 
 # Of the same number again. The person's own opt-out outweighs a list's, whichever came first, and START takes back no
-# more than a keyword, which the carrier may have heard as well. The time stays that of the first, unless the number is suppressed for more than it was:
-# before that, the other channel was open. The legal term begins anew, by `renewed_at` unless the time itself is new.
+# more than a keyword, which the carrier may have heard as well. The time stays that of the first, unless the number is
+# suppressed for more than it was: before that, the other channel was open. The legal term begins anew, by `renewed_at`
+# unless the time itself is new.
 _THEIRS = ", ".join(f"'{source}'" for source in sorted(OF_THE_PERSON))
 AGAIN = f"""on conflict (account_id, phone) do update
        set reason = case when s.source in ({_THEIRS}) or excluded.source not in ({_THEIRS})
                          then s.reason else excluded.reason end,
-           source = case when s.source = '{SMS_KEYWORD}' and excluded.source in ('{SMS_KEYWORD}', '{CARRIER}') then s.source
+           source = case when s.source = '{SMS_KEYWORD}' and excluded.source in ('{SMS_KEYWORD}', '{CARRIER}')
+                         then s.source
                          when s.source in ('{SMS_TEXT}', '{CARRIER}') then s.source
                          when '{SMS_KEYWORD}' in (s.source, excluded.source) then '{SMS_TEXT}'
                          when excluded.source in ({_THEIRS}) then excluded.source else s.source end,
