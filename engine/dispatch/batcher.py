@@ -1,8 +1,9 @@
 """Gathers single items from any thread into batches for an async handler.
 
 A batch starts at once when nothing has been under way, so an idle engine adds no latency. Under load items gather while
-the lanes are busy, and a lane that has just finished a batch waits a few milliseconds for the next to fill: natural
-group commit, bounded by `wait_s`. A transaction costs as much for one row as for fifty.
+the lanes are busy, and a lane that has just finished a batch waits for the next to fill: natural group commit. It waits
+`wait_s`, or as long as its batch took: the slower a machine is for its load, the larger and the fewer its batches. A
+transaction costs as much for one row as for fifty.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-BUSY_S = 0.1  # a batch that follows another this closely is given `wait_s` to fill
+BUSY_S = 0.1  # a batch that follows another this closely is given time to fill
+LONGEST_WAIT_S = 0.05  # unless `wait_s` is longer: nobody hears it in a call, and half of what a commit needs under load
 
 
 class Batcher(Generic[T]):
@@ -42,6 +44,7 @@ class Batcher(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._is_waking = False
         self._is_closing = False
+        self._under_way = 0
         self._lanes = [asyncio.create_task(self._run(lane)) for lane in range(lanes)]
 
     def submit(self, item: T) -> None:
@@ -59,6 +62,12 @@ class Batcher(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    async def flush(self) -> None:
+        """Returns when nothing waits and no batch is under way."""
+        while self._waiting or self._under_way:  # noqa: ASYNC110 — rare, at the end of a process
+            self._wake.set()
+            await asyncio.sleep(0.001)
+
     async def close(self) -> list[T]:
         """Takes nothing more, waits for batches under way, and returns what was never begun."""
         self._is_closing = True
@@ -70,9 +79,7 @@ class Batcher(Generic[T]):
 
     async def finish(self) -> None:
         """Handles everything submitted so far, then closes."""
-        while self._waiting:
-            self._wake.set()
-            await asyncio.sleep(0.001)
+        await self.flush()
         await self.close()
 
     def _on_wake(self) -> None:
@@ -80,7 +87,7 @@ class Batcher(Generic[T]):
         self._wake.set()
 
     async def _run(self, lane: int) -> None:
-        busy_until = 0.0
+        busy_until = took_s = 0.0
         while True:
             while not self._waiting:
                 if self._is_closing:
@@ -88,14 +95,18 @@ class Batcher(Generic[T]):
                 self._wake.clear()
                 await self._wake.wait()
             if boottime() < busy_until and len(self._waiting) < self._limit and not self._is_closing:
-                await asyncio.sleep(self._wait_s)
+                await asyncio.sleep(max(self._wait_s, min(took_s, LONGEST_WAIT_S)))
                 if not self._waiting:
                     continue
             batch = self._take(self._waiting, self._limit)
+            begun = boottime()
+            self._under_way += 1
             try:
                 await self._handle(batch, lane)
             except Exception:
                 log.exception("batch.failed", size=len(batch))
+            self._under_way -= 1
+            took_s = boottime() - begun
             busy_until = boottime() + BUSY_S
 
 

@@ -54,17 +54,13 @@ _PROCESSED = text("""
 
 @dataclass(frozen=True, slots=True)
 class SettleContext:
-    """`writer` is the lane's own number for counters; `document_carriers` are those whose commands are documents."""
+    """`writer` is the process's own number for counters; `document_carriers` are those whose commands are documents."""
 
     clock: Clock
     settings: Settings
     writer: int
     document_carriers: frozenset[str] = frozenset()
     random: Random = field(default_factory=Random)
-
-    def for_lane(self, lane: int) -> "SettleContext":
-        """The same under a counter writer of its own."""
-        return replace(self, writer=self.writer + lane)
 
 
 @dataclass(slots=True)
@@ -118,9 +114,15 @@ async def settle(
 
 
 async def settle_callbacks(
-    engine: AsyncEngine, callback_ids: Collection[int], context: SettleContext, *, renders: bool = False
+    engine: AsyncEngine,
+    callback_ids: Collection[int],
+    context: SettleContext,
+    *,
+    besides: Mapping[AttemptKey, Sequence[Report]] = MappingProxyType({}),
+    renders: bool = False,
 ) -> SettleResult:
-    """Settles rows of the inbox that nobody has settled yet, and marks them, in one transaction.
+    """Settles rows of the inbox that nobody has settled yet, and marks them, in one transaction; `besides`, what was
+    learned otherwise meanwhile.
 
     Two workers with the same ids fold the same reports, one after the other: the second finds nothing left to change.
     `renders`: a command becomes the answer to the very callback (`settle_inline`).
@@ -128,6 +130,8 @@ async def settle_callbacks(
     result = SettleResult()
     async with engine.begin() as conn:
         ids, told = await _read_callbacks(conn, callback_ids)
+        for key, found in besides.items():
+            told[key] = [*found, *told.get(key, ())]
         if told:
             await _settle_locked(conn, told, context, result, renders=renders)
         for key in result.unmatched:

@@ -1,14 +1,13 @@
-"""Everything that is learned of attempts, gathered into batches and settled: answers of creates, callbacks, watches.
+"""Everything that is learned of attempts, gathered into batches and settled: answers of creates, callbacks, what the
+watch finds, and what comes of commands.
 
-What settling decides a carrier must do (hand over, play, hang up) is commanded after the commit, and what comes of that
-is settled in turn.
+What settling decides a carrier must do (hand over, play, hang up) is commanded after the commit.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -33,12 +32,7 @@ from engine.rules.reports import Report
 
 log = structlog.get_logger(__name__)
 
-ANSWER_LANES = 1  # a second lane would only halve the batches
-CALLBACK_LANES = 2
-WATCH_LANES = 1
-COMMAND_LANE = ANSWER_LANES + CALLBACK_LANES + WATCH_LANES
-LANES = COMMAND_LANE + 1
-CALLBACK_BATCH = 50  # messages of up to 100 callbacks
+LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
 WATCH_BATCH = 4  # messages of up to 100 attempts
 RETRIES_S = (0.05, 0.2, 1.0, 3.0)  # pauses before trying a failed settle again; after the last, the watch takes over
 
@@ -52,6 +46,14 @@ class Answer(NamedTuple):
 class _Callbacks(NamedTuple):
     message_id: str
     ids: Sequence[int]
+
+
+class _Learned(NamedTuple):
+    told: Mapping[AttemptKey, Sequence[Report]]
+    settled: asyncio.Future[None]
+
+
+_Work = Answer | _Callbacks | _Learned
 
 
 class _Watch(NamedTuple):
@@ -69,27 +71,26 @@ class Settling:
         context: SettleContext,
         finished: Callable[[Queue, Sequence[str]], None],
     ) -> None:
-        batch_size, wait_s = context.settings.batch_size, context.settings.settle_wait_s
+        settings = context.settings
         self._engine = engine
         self._carriers = carriers
         self._context = context
         self._finished = finished
         self._commands: set[asyncio.Task[None]] = set()
-        self._answers: Batcher[Answer] = Batcher(
-            self._settle_answers, limit=batch_size, lanes=ANSWER_LANES, wait_s=wait_s
+        self._batcher: Batcher[_Work] = Batcher(
+            self._settle, limit=settings.batch_size, lanes=LANES, wait_s=settings.settle_wait_s, take=take_batch
         )
-        self._callbacks: Batcher[_Callbacks] = Batcher(
-            self._settle_callbacks, limit=CALLBACK_BATCH, lanes=CALLBACK_LANES, wait_s=wait_s
+        self._watches: Batcher[_Watch] = Batcher(
+            self._watch, limit=WATCH_BATCH, lanes=1, wait_s=settings.settle_wait_s
         )
-        self._watches: Batcher[_Watch] = Batcher(self._watch, limit=WATCH_BATCH, lanes=WATCH_LANES, wait_s=wait_s)
 
     def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None:
         """A create has its answer: to be written, and its message acknowledged."""
-        self._answers.submit_many([Answer(intent, receipt, job)])
+        self._batcher.submit_many([Answer(intent, receipt, job)])
 
     def settle(self, message_id: str, callback_ids: Sequence[int]) -> None:
         """Stored callbacks are to be folded into their attempts."""
-        self._callbacks.submit(_Callbacks(message_id, callback_ids))
+        self._batcher.submit(_Callbacks(message_id, callback_ids))
 
     def watch(self, message_id: str, keys: Sequence[AttemptKey]) -> None:
         """These attempts' time has come."""
@@ -97,51 +98,93 @@ class Settling:
 
     async def drain(self) -> None:
         """Returns when everything submitted is written and commanded."""
-        for batcher in (self._answers, self._callbacks, self._watches):
-            await batcher.finish()
-        while self._commands:
+        await self._watches.finish()
+        await self._batcher.flush()
+        while self._commands:  # what comes of them may lead to further ones
             await asyncio.wait(self._commands)
+            await self._batcher.flush()
+        await self._batcher.close()
 
-    async def _settle_answers(self, answers: list[Answer], lane: int) -> None:
-        context = self._lane(lane)
-        told: dict[AttemptKey, list[Report]] = {}
-        known: dict[AttemptKey, AttemptView] = {}
-        for intent, receipt, _ in answers:
-            key = intent.key
-            told[key] = reports_of(receipt, intent.try_no)
-            known[key] = view_of(intent)
+    async def _learn(self, told: Mapping[AttemptKey, Sequence[Report]]) -> None:
+        learned = _Learned(told, asyncio.get_running_loop().create_future())
+        self._batcher.submit_many([learned])
+        await learned.settled
+
+    async def _settle(self, work: list[_Work], lane: int) -> None:
+        """A batch that cannot be folded is halved until what is wrong with it stands alone."""
+        try:
+            await self._settle_together(work)
+        except Exception:
+            if len(work) == 1:
+                raise
+            log.exception("settle.halved", size=len(work))
+            for half in (work[: len(work) // 2], work[len(work) // 2 :]):
+                await self._settle(half, lane)
+
+    async def _settle_together(self, work: list[_Work]) -> None:
+        answers = [each for each in work if isinstance(each, Answer)]
+        callbacks = [each for each in work if isinstance(each, _Callbacks)]
+        learned = [each for each in work if isinstance(each, _Learned)]
+        told: dict[AttemptKey, list[Report]] = {
+            intent.key: reports_of(receipt, intent.try_no) for intent, receipt, _ in answers
+        }
+        for each in learned:
+            for key, found in each.told.items():
+                told.setdefault(key, []).extend(found)
+        try:
+            ids = {callback_id for message in callbacks for callback_id in message.ids}
+            # A row that its own intent has just written need not be read, unless others of the batch must be.
+            known = {} if callbacks or learned else {each.intent.key: view_of(each.intent) for each in answers}
+            await self._carry_out(told, known, ids)
+        finally:
+            for each in learned:
+                if not each.settled.done():
+                    each.settled.set_result(None)
         _count(answers)
-        await self._carry_out(lambda: settle(self._engine, told, context, known))
-        for queue, ids in by_queue(answer.job for answer in answers).items():
-            self._finished(queue, ids)
+        for queue, message_ids in by_queue(answer.job for answer in answers).items():
+            self._finished(queue, message_ids)
+        if callbacks:
+            self._finished(Queue.SETTLE, [message.message_id for message in callbacks])
 
-    async def _settle_callbacks(self, work: list[_Callbacks], lane: int) -> None:
-        context = self._lane(ANSWER_LANES + lane)
-        ids = {callback_id for message in work for callback_id in message.ids}
-        await self._carry_out(lambda: settle_callbacks(self._engine, ids, context))
-        self._finished(Queue.SETTLE, [message.message_id for message in work])
-
-    async def _watch(self, work: list[_Watch], lane: int) -> None:
-        context = self._lane(ANSWER_LANES + CALLBACK_LANES + lane)
-        keys = {key for message in work for key in message.keys}
-        await self._carry_out(lambda: watch_attempts(self._engine, keys, self._carriers, context))
-        self._finished(Queue.SETTLE, [message.message_id for message in work])
-
-    def _lane(self, lane: int) -> SettleContext:
-        """Each lane counts into rows of its own, so lanes do not wait for one another."""
-        return replace(self._context, writer=self._context.writer + lane)
-
-    async def _carry_out(self, attempt: Callable[[], Awaitable[SettleResult]]) -> None:
+    async def _carry_out(
+        self,
+        told: Mapping[AttemptKey, Sequence[Report]],
+        known: Mapping[AttemptKey, AttemptView],
+        callback_ids: Collection[int],
+    ) -> None:
         """Settles, trying again while PostgreSQL is away, and starts the commands that it decided."""
+
+        def attempt() -> Awaitable[SettleResult]:
+            if callback_ids:
+                return settle_callbacks(self._engine, callback_ids, self._context, besides=told)
+            return settle(self._engine, told, self._context, known)
+
         begun = boottime()
         result = await _persist(attempt)
         metrics.SETTLE_SECONDS.observe(boottime() - begun)
-        if result is None or not result.commands:
-            return
-        commanding = execute(self._engine, result.commands, self._carriers, self._lane(COMMAND_LANE))
-        task = asyncio.create_task(_log_failure(commanding))
+        if result is not None and result.commands:
+            self._start(execute(result.commands, self._carriers, self._context.settings, self._learn))
+
+    def _start(self, commanding: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(commanding)
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
+
+    async def _watch(self, work: list[_Watch], _lane: int) -> None:
+        keys = {key for message in work for key in message.keys}
+        await watch_attempts(self._engine, keys, self._carriers, self._context, self._learn)
+        self._finished(Queue.SETTLE, [message.message_id for message in work])
+
+
+def take_batch(waiting: deque[_Work], limit: int) -> list[_Work]:
+    """Splits off the oldest items that together speak of about `limit` attempts."""
+    batch: list[_Work] = []
+    weight = 0
+    while waiting and weight < limit:
+        each = waiting.popleft()
+        batch.append(each)
+        weight += len(each.ids) if isinstance(each, _Callbacks) else 1
+    return batch
 
 
 def _count(answers: Sequence[Answer]) -> None:
@@ -168,14 +211,6 @@ async def _persist(attempt: Callable[[], Awaitable[SettleResult]]) -> SettleResu
 def _words(error: DBAPIError | PoolTimeout) -> str:
     """What the driver said, without the statement and its parameters."""
     return str(error.orig if isinstance(error, DBAPIError) else error)
-
-
-async def _log_failure(commanding: Awaitable[None]) -> None:
-    """A command that is lost with PostgreSQL is sent again by the watch, under its number."""
-    try:
-        await commanding
-    except (DBAPIError, PoolTimeout) as error:
-        log.warning("commands.interrupted", error=_words(error))
 
 
 def view_of(intent: Intent) -> AttemptView:

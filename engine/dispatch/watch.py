@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.carriers.port import Lookup, LookupState
 from engine.clock import real_now
 from engine.dispatch import facts, opening
-from engine.dispatch.commands import Carriers, execute
+from engine.dispatch.commands import Carriers, Learn
 from engine.dispatch.facts import AttemptKey, Campaign
-from engine.dispatch.settle import SettleContext, SettleResult, settle
+from engine.dispatch.settle import SettleContext
 from engine.ids import attempt_ref
 from engine.rules import call_flow, reports, sms_flow
 from engine.rules.attempt import AttemptState
@@ -34,21 +34,17 @@ Watched = tuple[AttemptView, Campaign]
 
 
 async def watch_attempts(
-    engine: AsyncEngine, keys: Collection[AttemptKey], carriers: Carriers, context: SettleContext
-) -> SettleResult:
-    """Settles what is due among `keys`; the result's commands are still to be carried out."""
+    engine: AsyncEngine, keys: Collection[AttemptKey], carriers: Carriers, context: SettleContext, learn: Learn
+) -> None:
+    """Learns what is to be known now of those among `keys` whose time has come."""
     due = await read_due(engine, keys, context)
     now = context.clock.now()
     asked = [each for each in due if needs_lookup(*each, now)]
-    prompt = [each for each in due if not needs_lookup(*each, now)]
-    result = await settle(engine, {_key(view): [reports.CHECK] for view, _ in prompt}, context)
-    if not asked:
-        return result
     # A look-up may take its whole timeout: a person who waits for a word must not wait for that too.
-    found, _ = await asyncio.gather(
-        _look_up_all(asked, carriers, now), execute(engine, result.commands, carriers, context)
-    )
-    return await settle(engine, found, context)
+    if prompt := {_key(view): [reports.CHECK] for view, campaign in due if not needs_lookup(view, campaign, now)}:
+        await learn(prompt)
+    if asked:
+        await learn(await _look_up_all(asked, carriers, now))
 
 
 async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:

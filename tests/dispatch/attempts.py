@@ -1,13 +1,14 @@
 """Attempts under way, written straight into the tables, and what is reported of them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 
 from engine.clock import Clock
 from engine.dispatch.facts import AttemptKey
-from engine.dispatch.settle import SettleContext
+from engine.dispatch.commands import Carriers, execute
+from engine.dispatch.settle import SettleContext, SettleResult, settle
 from engine.ids import attempt_ref
 from engine.rules.prospect import ProspectState
 from engine.rules.reports import Report, carrier
@@ -24,6 +25,22 @@ def context(clock: Clock, *, writer: int = 1, document: bool = False, **settings
     values = {"DATABASE_URL": "postgres://unused", "REDIS_URL": "redis://unused"} | settings
     carriers = frozenset({"simulated-command"}) if document else frozenset()
     return SettleContext(clock, Settings.model_validate(values), writer, carriers, Random(7))
+
+
+class Learning:
+    """Settles at once what is learned, and carries out what follows from it."""
+
+    def __init__(self, world: World, carriers: Carriers, context: SettleContext) -> None:
+        self.world, self.carriers, self.context = world, carriers, context
+        self.released: list[AttemptKey] = []
+
+    async def __call__(self, told: Mapping[AttemptKey, Sequence[Report]]) -> None:
+        await self.follow(await settle(self.world.db, told, self.context))
+
+    async def follow(self, result: SettleResult) -> None:
+        """Carries out what settling decided, and what follows from that."""
+        self.released += result.released
+        await execute(result.commands, self.carriers, self.context.settings, self)
 
 
 async def reserve(world: World, campaign_id: int, clock: Clock, *, is_sms: bool = False) -> list[AttemptKey]:

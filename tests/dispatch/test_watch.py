@@ -9,9 +9,8 @@ import pytest
 from engine.carriers.instant import Instant
 from engine.carriers.port import Ack, CallRef, Capabilities, Carrier, Channel, Command, CommandKind, Lookup, LookupState
 from engine.clock import Clock, real_now, starting_at
-from engine.dispatch.commands import execute
 from engine.dispatch.facts import AttemptKey
-from engine.dispatch.settle import SettleResult, settle, settle_callbacks
+from engine.dispatch.settle import settle, settle_callbacks
 from engine.dispatch.watch import watch_attempts
 from engine.ids import attempt_ref
 from engine.rules import reports
@@ -19,7 +18,18 @@ from engine.rules.attempt import AgentState, AttemptState
 from engine.rules.prospect import Outcome, ProspectState
 from engine.rules.telephony import Amd, CarrierError, EventKind, Fault
 from tests.conftest import LEGAL_HOUR
-from tests.dispatch.attempts import assert_adds_up, context, event, heard, human, inbox, machine, reserve, told
+from tests.dispatch.attempts import (
+    Learning,
+    assert_adds_up,
+    context,
+    event,
+    heard,
+    human,
+    inbox,
+    machine,
+    reserve,
+    told,
+)
 from tests.dispatch.conftest import World
 from tests.dispatch.test_settle import AGENT, PHONES, attempt, prospect
 
@@ -59,8 +69,14 @@ async def due(world: World, **columns: object) -> None:
     )
 
 
-async def watch(world: World, keys: list[AttemptKey], carrier: Carrier, clock: Clock) -> SettleResult:
-    return await watch_attempts(world.db, keys, {"simulated-command": carrier}, context(clock))
+def learning(world: World, carrier: Carrier, clock: Clock) -> Learning:
+    return Learning(world, {"simulated-command": carrier}, context(clock))
+
+
+async def watch(world: World, keys: list[AttemptKey], carrier: Carrier, clock: Clock) -> Learning:
+    learn = learning(world, carrier, clock)
+    await watch_attempts(world.db, keys, learn.carriers, learn.context, learn)
+    return learn
 
 
 async def test_what_is_not_due_is_left_alone(world: World, clock: Clock) -> None:
@@ -160,7 +176,7 @@ async def test_a_carrier_that_raises_or_is_missing_decides_nothing(world: World,
     campaign = await world.campaign(phones=PHONES[:1])
     (key,) = await reserve(world, campaign, clock)
     await due(world)
-    await watch_attempts(world.db, [key], {}, context(clock))
+    await watch_attempts(world.db, [key], {}, context(clock), Learning(world, {}, context(clock)))
     assert (await attempt(world, key)).state == AttemptState.UNKNOWN
 
 
@@ -229,13 +245,11 @@ async def test_no_agent_in_two_seconds_is_abandoned_while_others_are_still_looke
 async def test_commands_follow_one_another_as_the_carrier_takes_them(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:1], agent=AGENT, voicemailAudioUrl="https://example.com/vm.mp3")
     (key,) = await reserve(world, campaign, clock)
-    settling, carrier = context(clock), Scripted()
-    carriers = {"simulated-command": carrier}
-    first = await settle(world.db, {key: [heard(key, EventKind.ANSWERED)]}, settling)
-    await execute(world.db, first.commands, carriers, settling)
+    carrier = Scripted()
+    learn = learning(world, carrier, clock)
+    await learn({key: [heard(key, EventKind.ANSWERED)]})
     ready = [heard(key, EventKind.AMD, amd=Amd.MACHINE), heard(key, EventKind.AMD, amd=Amd.MACHINE_READY)]
-    second = await settle(world.db, {key: ready}, settling)
-    await execute(world.db, second.commands, carriers, settling)
+    await learn({key: ready})
     assert [command.kind for command in carrier.commands] == [
         CommandKind.HANDOFF,
         CommandKind.DETACH,
@@ -252,17 +266,14 @@ async def test_commands_follow_one_another_as_the_carrier_takes_them(world: Worl
 async def test_a_command_that_failed_is_sent_again_by_the_watch_under_its_number(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:1])
     (key,) = await reserve(world, campaign, clock)
-    settling = context(clock)
     busy = Ack(ok=False, error=CarrierError(Fault.UNKNOWN, "503", retryable=True))
     carrier = Scripted(acks=[busy])
     hearing = [heard(key, EventKind.ANSWERED), heard(key, EventKind.AMD, amd=Amd.HUMAN)]
-    result = await settle(world.db, {key: hearing}, settling)
-    await execute(world.db, result.commands, {"simulated-command": carrier}, settling)
+    await learning(world, carrier, clock)({key: hearing})
     assert (await attempt(world, key)).command is not None
 
     await due(world)
-    again = await watch(world, [key], carrier, clock)
-    await execute(world.db, again.commands, {"simulated-command": carrier}, settling)
+    await watch(world, [key], carrier, clock)
 
     assert [(each.kind, each.number) for each in carrier.commands] == [(CommandKind.HANGUP, 1), (CommandKind.HANGUP, 1)]
     assert (await attempt(world, key)).command is None
@@ -273,7 +284,6 @@ async def test_a_call_that_is_gone_needs_no_command(world: World, clock: Clock, 
     campaign = await world.campaign(phones=PHONES[:1])
     (key,) = await reserve(world, campaign, clock)
     hearing = [heard(key, EventKind.ANSWERED), heard(key, EventKind.AMD, amd=Amd.HUMAN)]
-    result = await settle(world.db, {key: hearing}, context(clock))
     carrier = Scripted(acks=[Ack(ok=not gone, gone=gone)])
-    await execute(world.db, result.commands, {"simulated-command": carrier}, context(clock))
+    await learning(world, carrier, clock)({key: hearing})
     assert (await attempt(world, key)).command is None
