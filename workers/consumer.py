@@ -22,7 +22,7 @@ from redis import TimeoutError as RedisTimeoutError
 FLUSH_SIZE = 200
 FLUSH_S = 0.005
 FULL_POLL_S = 0.001  # prefetch is used up: work is being finished at this moment
-IDLE_POLL_S = (0.005, 0.01, 0.02, 0.03)  # nothing queued: how long between looks, growing
+IDLE_POLL_S = (0.005, 0.01, 0.02, 0.03)  # between looks at a queue that held no more than was fetched; growing
 PROMPT_POLL_S = (0.005, 0.008)  # of a queue whose clients wait for what they sent: 2 % of a core
 HEARTBEAT_S = 5.0
 
@@ -55,6 +55,7 @@ class BatchConsumer(Consumer):
         self._finished: deque[str] = deque()
         self._flushed_at = time.monotonic()
         self._misses = 0
+        self._is_drained = False  # the last look took all that there was
         self.is_closed_for_intake = False
 
     def __next__(self) -> MessageProxy | None:
@@ -64,11 +65,10 @@ class BatchConsumer(Consumer):
     def _next(self) -> MessageProxy | None:
         if not self._ready:
             self._flush_if_due()
+            self._wait()
             self._fill()
         if not self._ready:
-            self._wait()
             return None
-        self._misses = 0
         message = Message.decode(self._ready.popleft())
         self._held.add(message.options["redis_message_id"])
         return MessageProxy(message)
@@ -77,15 +77,17 @@ class BatchConsumer(Consumer):
         room = self.prefetch - len(self._held) + len(self._finished)
         if room <= 0 or self.is_closed_for_intake:
             return
+        fetched = self._fetch(room)
+        self._misses = 0 if fetched else self._misses + 1
+        self._is_drained = len(fetched) < room
         # A message whose body is gone was finished by a worker that we had given up for dead.
-        self._ready.extend(data for data in self._fetch(room) if data is not None)
+        self._ready.extend(data for data in fetched if data is not None)
 
     def _wait(self) -> None:
-        if len(self._held) >= self.prefetch:
+        if self._is_drained or self.is_closed_for_intake:
+            time.sleep(self._idle_poll_s[min(self._misses, len(self._idle_poll_s) - 1)])
+        elif len(self._held) >= self.prefetch:
             time.sleep(FULL_POLL_S)
-            return
-        time.sleep(self._idle_poll_s[min(self._misses, len(self._idle_poll_s) - 1)])
-        self._misses += 1
 
     def ack(self, message: MessageProxy) -> None:
         """The actor has returned, so the hint is the pipeline's now: `finished` is the real one."""

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 BUSY_S = 0.1  # a batch that follows another this closely is given time to fill
-LONGEST_WAIT_S = 0.05  # unless `wait_s` is longer: nobody hears it in a call, and half of what a commit needs under load
+LONGEST_WAIT_S = 0.1  # unless `wait_s` is longer: a caller notices no tenth of a second, and only an overloaded machine needs it
 
 
 class Batcher(Generic[T]):
