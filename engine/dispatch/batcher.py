@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 BUSY_S = 0.1  # a batch that follows another this closely is given time to fill
-LONGEST_WAIT_S = 0.1  # unless `wait_s` is longer: a caller notices no tenth of a second, and only an overloaded machine needs it
+LONGEST_WAIT_S = 0.1  # unless `wait_s` is longer: only an overloaded machine needs it, and no caller notices a tenth
 
 
 class Batcher(Generic[T]):
@@ -64,7 +64,7 @@ class Batcher(Generic[T]):
 
     async def flush(self) -> None:
         """Returns when nothing waits and no batch is under way."""
-        while self._waiting or self._under_way:  # noqa: ASYNC110 — rare, at the end of a process
+        while self._waiting or self._under_way:
             self._wake.set()
             await asyncio.sleep(0.001)
 
@@ -95,7 +95,7 @@ class Batcher(Generic[T]):
                 self._wake.clear()
                 await self._wake.wait()
             if boottime() < busy_until and len(self._waiting) < self._limit and not self._is_closing:
-                await asyncio.sleep(max(self._wait_s, min(took_s, LONGEST_WAIT_S)))
+                await asyncio.sleep(pause_s(self._wait_s, took_s))
                 if not self._waiting:
                     continue
             batch = self._take(self._waiting, self._limit)
@@ -108,6 +108,11 @@ class Batcher(Generic[T]):
             self._under_way -= 1
             took_s = boottime() - begun
             busy_until = boottime() + BUSY_S
+
+
+def pause_s(wait_s: float, took_s: float) -> float:
+    """How long the next batch may fill after one that took `took_s`."""
+    return max(wait_s, min(took_s, LONGEST_WAIT_S))
 
 
 def _oldest(waiting: deque[T], limit: int) -> list[T]:

@@ -80,9 +80,7 @@ class Settling:
         self._batcher: Batcher[_Work] = Batcher(
             self._settle, limit=settings.batch_size, lanes=LANES, wait_s=settings.settle_wait_s, take=take_batch
         )
-        self._watches: Batcher[_Watch] = Batcher(
-            self._watch, limit=WATCH_BATCH, lanes=1, wait_s=settings.settle_wait_s
-        )
+        self._watches: Batcher[_Watch] = Batcher(self._watch, limit=WATCH_BATCH, lanes=1, wait_s=settings.settle_wait_s)
 
     def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None:
         """A create has its answer: to be written, and its message acknowledged."""
@@ -111,13 +109,18 @@ class Settling:
         await learned.settled
 
     async def _settle(self, work: list[_Work], lane: int) -> None:
-        """A batch that cannot be folded is halved until what is wrong with it stands alone."""
+        """A batch that cannot be folded is halved until what is wrong with it stands alone.
+
+        That is left to the watch and to the sweep of the inbox. Its message is finished: kept, it would take its place
+        in the prefetch for ever.
+        """
         try:
             await self._settle_together(work)
         except Exception:
+            log.exception("settle.impossible", size=len(work))
             if len(work) == 1:
-                raise
-            log.exception("settle.halved", size=len(work))
+                self._finish(work)
+                return
             for half in (work[: len(work) // 2], work[len(work) // 2 :]):
                 await self._settle(half, lane)
 
@@ -125,26 +128,27 @@ class Settling:
         answers = [each for each in work if isinstance(each, Answer)]
         callbacks = [each for each in work if isinstance(each, _Callbacks)]
         learned = [each for each in work if isinstance(each, _Learned)]
+        ids = {callback_id for message in callbacks for callback_id in message.ids}
         told: dict[AttemptKey, list[Report]] = {
             intent.key: reports_of(receipt, intent.try_no) for intent, receipt, _ in answers
         }
         for each in learned:
             for key, found in each.told.items():
                 told.setdefault(key, []).extend(found)
-        try:
-            ids = {callback_id for message in callbacks for callback_id in message.ids}
-            # A row that its own intent has just written need not be read, unless others of the batch must be.
-            known = {} if callbacks or learned else {each.intent.key: view_of(each.intent) for each in answers}
-            await self._carry_out(told, known, ids)
-        finally:
-            for each in learned:
-                if not each.settled.done():
-                    each.settled.set_result(None)
+        # A row that its own intent has just written need not be read, unless others of the batch must be.
+        known = {} if callbacks or learned else {each.intent.key: view_of(each.intent) for each in answers}
+        await self._carry_out(told, known, ids)
         _count(answers)
-        for queue, message_ids in by_queue(answer.job for answer in answers).items():
-            self._finished(queue, message_ids)
-        if callbacks:
-            self._finished(Queue.SETTLE, [message.message_id for message in callbacks])
+        self._finish(work)
+
+    def _finish(self, work: Sequence[_Work]) -> None:
+        for queue, ids in by_queue(each.job for each in work if isinstance(each, Answer)).items():
+            self._finished(queue, ids)
+        if ids := [each.message_id for each in work if isinstance(each, _Callbacks)]:
+            self._finished(Queue.SETTLE, ids)
+        for each in work:
+            if isinstance(each, _Learned) and not each.settled.done():
+                each.settled.set_result(None)
 
     async def _carry_out(
         self,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from random import Random
 
 from engine.clock import Clock
-from engine.dispatch.facts import AttemptKey
 from engine.dispatch.commands import Carriers, execute
+from engine.dispatch.facts import AttemptKey
 from engine.dispatch.settle import SettleContext, SettleResult, settle
 from engine.ids import attempt_ref
 from engine.rules.prospect import ProspectState

@@ -1,0 +1,68 @@
+"""How single items become batches."""
+
+import asyncio
+
+import pytest
+
+from engine.dispatch.batcher import LONGEST_WAIT_S, Batcher, pause_s
+
+
+@pytest.mark.parametrize(
+    ("took_s", "pause"),
+    [(0.0, 0.02), (0.019, 0.02), (0.05, 0.05), (LONGEST_WAIT_S, LONGEST_WAIT_S), (7.0, LONGEST_WAIT_S)],
+)
+def test_a_lane_rests_as_long_as_its_batch_took(took_s: float, pause: float) -> None:
+    assert pause_s(0.02, took_s) == pause
+
+
+def test_whoever_wants_to_wait_for_longer_does() -> None:
+    assert pause_s(1.0, 0.05) == 1.0
+
+
+async def test_what_comes_while_a_batch_is_under_way_shares_the_next() -> None:
+    batches: list[list[int]] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(batch: list[int], _lane: int) -> None:
+        batches.append(batch)
+        begun.set()
+        await go_on.wait()
+
+    batcher: Batcher[int] = Batcher(handle, limit=10, lanes=1, wait_s=0.0)
+    batcher.submit(1)
+    await begun.wait()
+    batcher.submit_many([2, 3])
+    go_on.set()
+    await batcher.flush()
+    batcher.submit(4)
+    await batcher.finish()
+    assert batches == [[1], [2, 3], [4]]
+
+
+async def test_a_batch_that_fails_does_not_end_its_lane() -> None:
+    handled: list[int] = []
+
+    async def handle(batch: list[int], _lane: int) -> None:
+        if 1 in batch:
+            raise ValueError("wrong")
+        handled.extend(batch)
+
+    batcher: Batcher[int] = Batcher(handle, limit=1, lanes=1, wait_s=0.0)
+    batcher.submit_many([1, 2])
+    await batcher.finish()
+    assert handled == [2]
+
+
+async def test_closing_returns_what_was_never_begun() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(_batch: list[int], _lane: int) -> None:
+        begun.set()
+        await go_on.wait()
+
+    batcher: Batcher[int] = Batcher(handle, limit=1, lanes=1, wait_s=0.0)
+    batcher.submit_many([1, 2, 3])
+    await begun.wait()
+    closing = asyncio.create_task(batcher.close())
+    go_on.set()
+    assert await closing == [2, 3]
