@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     batch_size: int = 500
     batch_wait_s: float = 0.005
     idle_in_transaction_ms: int = 500  # a session that stops inside a transaction would block a pause for longer
-    settle_wait_s: float = 0.02  # the same for answers and callbacks, whose latency nobody sees
+    settle_wait_s: float = 0.02  # the same for what is learned of attempts, whose latency nobody sees
     prefetch: int = 2000
 
     # deadlines, real seconds unless they say otherwise
