@@ -43,8 +43,8 @@ class Settings(BaseSettings):
     ticket_s: float = 2.0
     batch_size: int = 500
     batch_wait_s: float = 0.005
-    idle_in_transaction_ms: int = 500  # a session that stops inside a transaction would block a pause for longer
     settle_wait_s: float = 0.02  # the same for what is learned of attempts, whose latency nobody sees
+    idle_in_transaction_ms: int = 500  # a session that stops inside a transaction would block a pause for longer
     prefetch: int = 2000
 
     # deadlines, real seconds unless they say otherwise
