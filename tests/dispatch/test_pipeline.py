@@ -126,13 +126,17 @@ async def test_every_hint_becomes_one_settled_attempt(world: World, redis: Redis
     campaign, jobs = await jobs_of(world)
     carrier = Watched()
     async with running(world, redis, clock, carrier) as bench:
-        submit(bench, jobs)
-        submit(bench, jobs)  # doubled hints lose at the intent
-        await bench.until(lambda: len(bench.finished) == 2 * len(jobs))
+        submitted = 0
+        # Once is enough, unless tickets run out on a starved machine: then hints come again, as the coordinator's do.
+        while (await world.counts(campaign)).get("completed") != len(PHONES):
+            submit(bench, jobs)
+            submit(bench, jobs)  # doubled hints lose at the intent
+            submitted += 2 * len(jobs)
+            await bench.until(lambda: len(bench.finished) == submitted)  # noqa: B023 — awaited at once
 
-    assert len({ref for ref, _ in carrier.begun}) == len(carrier.begun) == len(PHONES)
-    counts = await world.counts(campaign)
-    assert (counts["total"], counts["completed"]) == (len(PHONES), len(PHONES))
+    accepted = [ref for ref, _ in carrier.begun]
+    assert len(set(accepted)) == len(accepted) == len(PHONES)
+    assert (await world.counts(campaign))["total"] == len(PHONES)
 
 
 async def test_the_carrier_is_told_until_when_it_may_queue_a_create(world: World, redis: Redis, clock: Clock) -> None:
