@@ -243,11 +243,9 @@ class Relay:
     async def _sequence(self, conn: AsyncConnection) -> tuple[list[Chunk], int | None]:
         """The numbered events, and the highest id of their rows in the outbox."""
         limits = {"floor": self._floor.value, "rows": BATCH_ROWS, "events": BATCH_EVENTS, "chunk": CHUNK_EVENTS}
-        numbered: list[Chunk] = []
-        newest: int | None = None
-        for account_id, first, last, body, newest in await conn.execute(_SEQUENCE, limits):
-            numbered.append(Chunk(account_id, first, last, body.encode()))
-        return numbered, newest
+        rows = (await conn.execute(_SEQUENCE, limits)).all()
+        numbered = [Chunk(account_id, first, last, body.encode()) for account_id, first, last, body, _ in rows]
+        return numbered, rows[0][-1] if rows else None
 
     async def _show(self, batch: Batch) -> None:
         """Fills a cache: a failure costs readers a look into PostgreSQL, and the relay one second of trying."""
