@@ -117,11 +117,14 @@ class Floor:
         self._is_ripe = False  # every lower row that will ever be is in sight
         self._full_at = time.monotonic() + FULL_LOOK_S
 
-    def look(self, xmin: int, xmax: int) -> None:
-        """Before a search that sees at least the snapshot of which `xmin` and `xmax` are."""
+    def lower_when_due(self) -> None:
+        """Before a look at the outbox."""
         if time.monotonic() >= self._full_at:
             self._full_at = time.monotonic() + FULL_LOOK_S
             self.value, self._candidate = 0, None
+
+    def look(self, xmin: int, xmax: int) -> None:
+        """Before a search that sees at least the snapshot of which `xmin` and `xmax` are."""
         self._candidate = self._candidate or (self._taken, xmax)
         self._is_ripe = xmin >= self._candidate[1]
 
@@ -206,6 +209,7 @@ class Relay:
 
     async def number(self) -> Batch | None:
         """The transaction of `run_once`: an empty batch when nothing waits, None when another relay leads."""
+        self._floor.lower_when_due()
         if self._is_idle and not await self._look():
             return Batch("", [])
         newest: int | None = None

@@ -132,7 +132,7 @@ async def test_a_row_below_the_floor_is_only_late(
     """Its writer was frozen before it had a transaction id, or the database was restored beneath us."""
     monkeypatch.setattr("engine.feed.relay.FULL_LOOK_S", 0.05)
     relay = Relay(db, redis, keep=100)
-    relay._floor.value = 1_000_000
+    relay._floor.value = relay._floor._taken = 1_000_000
     await write(db, 1, [event()])
 
     async def found() -> bool:
