@@ -1,4 +1,4 @@
-"""The public application: routes at `/api/…` and at their bare aliases, streams, callbacks, health."""
+"""The public application: routes at `/api/…` and at their bare aliases, streams, health."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api_min import callbacks, document, problems
+from api_min import document, problems
 from api_min.context import RequestContext
 from api_min.deps import Deps, Held
 from api_min.realtime import realtime_routes
@@ -107,7 +107,6 @@ def create_app(held: Deps) -> FastAPI:
     app.include_router(sms_stream_routes(held.hub, held.keys.identify, lifetime))
     app.include_router(realtime_routes(held.hub, held.keys.identify))
     app.router.routes += RealtimeSocket(held.hub, held.keys.identify).routes()
-    app.router.routes.insert(0, callbacks.ROUTE)
     app.include_router(health)
     return app
 

@@ -1,11 +1,13 @@
 """Callbacks on their way into PostgreSQL, many to a commit.
 
 A campaign's callbacks arrive by the thousand a second and each must be committed before it is answered. One at a time
-would be one disk flush each; together they share it. Nobody waits for company: what arrives while one batch commits is
-the next batch.
+would be one disk flush each; together they share it. What arrives while one batch commits is the next batch, and more
+of it may come for as long as that commit took: the busier the machine, the larger the batches. When nothing is under
+way, nobody waits for company.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from engine.store.callbacks import Report
 log = structlog.get_logger(__name__)
 
 MOST_ROWS = 100
+LONGEST_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Inbox:
 
     def __init__(self, db: AsyncEngine, queue: Redis | None) -> None:
         """Without `queue` no worker is told: whoever puts a report settles it."""
-        self._db = db
+        self._db = db.execution_options(isolation_level="AUTOCOMMIT")  # one statement: it begins and commits by itself
         self._queue = queue
         self._waiting: list[_Waiting] = []
         self._writer: asyncio.Task[None] | None = None
@@ -60,6 +63,7 @@ class Inbox:
     async def _write(self) -> None:
         while self._waiting:
             batch = self._next()
+            began = time.monotonic()
             try:
                 ids = await self._commit([report for waiting in batch for report in waiting.reports])
             except Exception as error:
@@ -68,6 +72,8 @@ class Inbox:
             else:
                 _finish(batch, None)
                 self._start_hint(ids)
+            if 0 < len(self._waiting) < MOST_ROWS:
+                await asyncio.sleep(min(time.monotonic() - began, LONGEST_PAUSE_S))
 
     def _next(self) -> list[_Waiting]:
         size, count = 0, 0
@@ -78,7 +84,7 @@ class Inbox:
         return batch
 
     async def _commit(self, reports: Sequence[Report]) -> list[int]:
-        async with self._db.begin() as conn:
+        async with self._db.connect() as conn:
             return await callbacks.insert_many(conn, reports)
 
     def _start_hint(self, ids: list[int]) -> None:

@@ -17,17 +17,34 @@ log = structlog.get_logger(__name__)
 
 REFUSALS = (CarillonError, RequestValidationError)
 
+_NO_CONNECTION = "e3q8"  # SQLAlchemy's code of an OperationalError
 _RETRY_AFTER_S = 1  # an embedded PostgreSQL restarts in about that time
 _BY_STATUS = {404: ("not_found", "there is nothing at this path; see /docs"), 405: ("method_not_allowed", "")}
 
 
 def install(app: FastAPI) -> None:
-    """Registers the handlers. What none of them knows ends in `context.RequestContext` as a 500."""
-    for kind in REFUSALS:
-        app.exception_handler(kind)(_on_refusal)
-    app.exception_handler(HTTPException)(_on_http_exception)
-    app.exception_handler(DBAPIError)(_on_database_error)
-    app.exception_handler(PoolTimeoutError)(_on_database_error)
+    """Makes `answer` the handler of the errors that it knows."""
+    for kind in (*REFUSALS, HTTPException, DBAPIError, PoolTimeoutError):
+        app.exception_handler(kind)(_handle)
+
+
+async def _handle(_request: Request, error: Exception) -> Response:
+    return answer(error)
+
+
+def answer(error: Exception) -> Response:
+    """The answer to any error. Raises one that it does not know: it ends in `context.RequestContext` as a 500."""
+    match error:
+        case CarillonError() | RequestValidationError():
+            return refuse(error)
+        case HTTPException():
+            code, message = _BY_STATUS.get(error.status_code, ("error", ""))
+            return render(error.status_code, code, message or str(error.detail), headers=error.headers)
+        case PoolTimeoutError():
+            return _away(error)
+        case DBAPIError() if error.connection_invalidated or error.code == _NO_CONNECTION:
+            return _away(error)  # a statement that the database refuses is our bug
+    raise error
 
 
 def problem(error: CarillonError) -> Response:
@@ -62,11 +79,6 @@ def refuse(error: CarillonError | RequestValidationError) -> Response:
     return problem(error)
 
 
-async def _on_refusal(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, REFUSALS)
-    return refuse(error)
-
-
 def _invalid(error: RequestValidationError) -> InvalidInput:
     fields: dict[str, object] = {}
     for fault in error.errors():
@@ -76,15 +88,7 @@ def _invalid(error: RequestValidationError) -> InvalidInput:
     return InvalidInput(f"invalid request: {path}: {message}{more}", fields)
 
 
-async def _on_http_exception(_request: Request, error: HTTPException) -> Response:
-    code, message = _BY_STATUS.get(error.status_code, ("error", ""))
-    return render(error.status_code, code, message or str(error.detail), headers=error.headers)
-
-
-async def _on_database_error(_request: Request, error: Exception) -> Response:
-    """A database that is away is a 503; a statement that it refuses is our bug."""
-    if isinstance(error, DBAPIError) and not error.connection_invalidated and error.code != "e3q8":
-        raise error
+def _away(error: Exception) -> Response:
     log.warning("database.unavailable", error=str(error.__cause__ or error)[:300])
     return problem(Unavailable("the database is not reachable; try again in a moment"))
 

@@ -14,6 +14,7 @@ import uvloop
 
 from api_min.app import create_app
 from api_min.auth import KeyRing
+from api_min.callbacks import CallbackDoor
 from api_min.connections import BoundedConnection
 from api_min.deps import Deps
 from api_min.inbox import Inbox
@@ -88,7 +89,7 @@ class Server(uvicorn.Server):
     def __init__(self, held: Deps, on_listening: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
-                Unwinding(create_app(held)),
+                CallbackDoor(held, Unwinding(create_app(held))),
                 loop="none",
                 http=BoundedConnection,
                 ws="websockets-sansio",

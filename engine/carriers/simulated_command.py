@@ -124,7 +124,7 @@ TIMESTAMP_HEADER, SIGNATURE_HEADER = "x-sim-timestamp", "x-sim-signature"
 
 def signature(signing_secret: str, timestamp: str, body: bytes) -> str:
     """Hexadecimal HMAC-SHA256 over `timestamp|body`."""
-    return hmac.new(signing_secret.encode(), timestamp.encode() + b"|" + body, hashlib.sha256).hexdigest()
+    return hmac.digest(signing_secret.encode(), timestamp.encode() + b"|" + body, hashlib.sha256).hex()
 
 
 class SimulatedCommand:

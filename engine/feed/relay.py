@@ -32,17 +32,17 @@ LEASE_S = 3.0
 BATCH_EVENTS = 2000  # about 20 ms of the database's time: a fifth of a millisecond of commit is spread over them
 BATCH_ROWS = 1000
 IDLE_POLL_S = 0.025
+PAUSES = 4.0  # after a batch, as long as it took: a fifth of the time is spent on batches, the busier the larger ones
+LONGEST_PAUSE_S = 0.02
 STANDBY_POLL_S = 0.5
 REDIS_TIMEOUT_S = 1.0
 FAILURE_PAUSE_S = 1.0
 FULL_LOOK_S = 10.0
 
-_LOOK = text(
-    """
-    select exists (select from outbox where id > :floor order by id limit 1),
-           pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-    """
+_SNAPSHOT = (
+    "pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
+_LOOK = text(f"select exists (select from outbox where id > :floor order by id limit 1), {_SNAPSHOT}")
 
 _LEAD = text(
     f"""
@@ -53,7 +53,7 @@ _LEAD = text(
            epoch = held.epoch + (held.owner <> excluded.owner)::int,
            expires_at = clock_timestamp() + make_interval(secs => :lease_s)
      where held.owner = excluded.owner or held.expires_at < clock_timestamp()
-    returning epoch, {EPOCH}
+    returning epoch, {EPOCH}, {_SNAPSHOT}
     """
 )
 
@@ -101,29 +101,39 @@ class Batch:
 
 
 class Floor:
-    """An outbox id below which nothing can appear any more: the search begins there.
+    """An outbox id up to which all was taken and nothing can appear any more: the search begins there.
 
     Without it, each look would step over all rows that were ever taken, as long as any old snapshot (a dump, a report)
     keeps the database from forgetting them. An id is safe once every transaction that had begun to write when it was
-    taken has ended. A writer without a transaction id of its own yet, frozen between drawing its row's id and writing
-    the row, would slip through: so the search begins at zero every `FULL_LOOK_S`.
+    taken has ended, and what these have written was taken too. A writer without a transaction id of its own yet, frozen
+    between drawing its row's id and writing the row, would slip through: so the search begins at zero every
+    `FULL_LOOK_S`.
     """
 
     def __init__(self) -> None:
         self.value = 0
-        self.taken = 0  # the highest id taken by the last batch
+        self._taken = 0  # the highest id taken by the last batch
         self._candidate: tuple[int, int] | None = None  # (id, first transaction that cannot have drawn a lower one)
+        self._is_ripe = False  # every lower row that will ever be is in sight
         self._full_at = time.monotonic() + FULL_LOOK_S
 
-    def look(self, xmin: int, xmax: int) -> None:
-        """Moves on; `xmin` and `xmax` are of a snapshot taken after the last batch was committed."""
+    def lower_when_due(self) -> None:
+        """Before a look at the outbox."""
         if time.monotonic() >= self._full_at:
             self._full_at = time.monotonic() + FULL_LOOK_S
             self.value, self._candidate = 0, None
-        elif self._candidate is None:
-            self._candidate = (self.taken, xmax)
-        elif xmin >= self._candidate[1]:
-            self.value, self._candidate = self._candidate[0], None
+
+    def look(self, xmin: int, xmax: int) -> None:
+        """Before a search that sees at least the snapshot of which `xmin` and `xmax` are."""
+        self._candidate = self._candidate or (self._taken, xmax)
+        self._is_ripe = xmin >= self._candidate[1]
+
+    def searched(self, newest: int | None) -> None:
+        """After it: all rows in sight up to the id `newest` are taken; None: there were none."""
+        if self._is_ripe and self._candidate is not None:
+            self.value = self._candidate[0] if newest is None else min(self._candidate[0], newest)
+            self._candidate = None
+        self._taken = newest or self._taken
 
 
 def _ignore(count: int, lag_s: float) -> None: ...
@@ -155,6 +165,7 @@ class Relay:
         self._lease_s = lease_s
         self._epoch = 0  # of the leadership, for the log
         self._floor = Floor()
+        self._is_idle = True
         self._drained_at = time.monotonic()
         self._redis_again_at = 0.0
 
@@ -163,6 +174,7 @@ class Relay:
         wait_s = self._poll_s
         while not stop.is_set():
             try:
+                began = time.monotonic()
                 count = await self.run_once()
             except (SQLAlchemyError, OSError) as error:
                 _log.warning("relay.failed", error=type(error).__name__)
@@ -171,10 +183,13 @@ class Relay:
                 wait_s = max(wait_s, STANDBY_POLL_S)
             elif count >= BATCH_EVENTS:
                 continue
+            elif count:
+                wait_s = max(self._poll_s, min(PAUSES * (time.monotonic() - began), LONGEST_PAUSE_S))
             else:
-                wait_s = self._poll_s if count else min(wait_s * 1.2, max(IDLE_POLL_S, self._poll_s))
+                wait_s = min(wait_s * 1.2, max(IDLE_POLL_S, self._poll_s))
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await stop.wait()
 
     async def run_once(self) -> int | None:
         """Numbers and shows one batch; answers how many events, None when another relay leads.
@@ -194,24 +209,47 @@ class Relay:
 
     async def number(self) -> Batch | None:
         """The transaction of `run_once`: an empty batch when nothing waits, None when another relay leads."""
+        self._floor.lower_when_due()
+        if self._is_idle and not await self._look():
+            return Batch("", [])
+        newest: int | None = None
         async with self._db.begin() as conn:
-            pending, xmin, xmax = (await conn.execute(_LOOK, {"floor": self._floor.value})).one()
-            self._floor.look(xmin, xmax)
-            return await self._sequence(conn) if pending else Batch("", [])
+            epoch = await self._lead(conn)
+            if epoch is not None:
+                numbered, newest = await self._sequence(conn)
+        self._is_idle = newest is None
+        if epoch is None:
+            return None
+        self._floor.searched(newest)
+        return Batch(epoch, numbered)
 
-    async def _sequence(self, conn: AsyncConnection) -> Batch | None:
+    async def _look(self) -> bool:
+        """Whether anything waits. Only an idle relay asks: a busy one would find something, mostly."""
+        async with self._db.connect() as conn:
+            pending, xmin, xmax = (await conn.execute(_LOOK, {"floor": self._floor.value})).one()
+        if not pending:
+            self._floor.look(xmin, xmax)
+            self._floor.searched(None)
+        return bool(pending)
+
+    async def _lead(self, conn: AsyncConnection) -> str | None:
+        """The stream epoch, once the leader's row is ours and locked; None when it is another's."""
         lead = (await conn.execute(_LEAD, {"owner": self.owner, "lease_s": self._lease_s})).one_or_none()
         if lead is None:
             return None
-        if lead[0] != self._epoch:
-            self._epoch = lead[0]
-            _log.info("relay.leadership_taken", epoch=self._epoch)
+        epoch, stream_epoch, xmin, xmax = lead
+        if epoch != self._epoch:
+            self._epoch = epoch
+            _log.info("relay.leadership_taken", epoch=epoch)
+        self._floor.look(xmin, xmax)
+        return str(stream_epoch)
+
+    async def _sequence(self, conn: AsyncConnection) -> tuple[list[Chunk], int | None]:
+        """The numbered events, and the highest id of their rows in the outbox."""
         limits = {"floor": self._floor.value, "rows": BATCH_ROWS, "events": BATCH_EVENTS, "chunk": CHUNK_EVENTS}
-        numbered: list[Chunk] = []
-        for account_id, first, last, body, taken in await conn.execute(_SEQUENCE, limits):
-            numbered.append(Chunk(account_id, first, last, body.encode()))
-            self._floor.taken = taken
-        return Batch(lead[1], numbered)
+        rows = (await conn.execute(_SEQUENCE, limits)).all()
+        numbered = [Chunk(account_id, first, last, body.encode()) for account_id, first, last, body, _ in rows]
+        return numbered, rows[0][-1] if rows else None
 
     async def _show(self, batch: Batch) -> None:
         """Fills a cache: a failure costs readers a look into PostgreSQL, and the relay one second of trying."""

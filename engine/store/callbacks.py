@@ -60,7 +60,7 @@ async def insert_many(conn: AsyncConnection, reports: Sequence[Report]) -> list[
             "campaign_ids": arrays.numbers(ref[0] for ref in refs),
             "prospect_ids": arrays.numbers(ref[1] for ref in refs),
             "attempts": arrays.numbers(ref[2] for ref in refs),
-            "events": arrays.texts(orjson.dumps(encode_event(report.event)).decode() for report in reports),
+            "events": arrays.texts(_json(report.event) for report in reports),
         },
     )
     return [row.id for row in rows if row.prospect_id]
@@ -80,7 +80,7 @@ def encode_event(event: CarrierEvent) -> dict[str, object]:
         "ref": event.ref,
         "carrier_id": event.carrier_id,
         "occurred_at": event.occurred_at.isoformat(),
-        "raw": event.raw,
+        "raw": dict(event.raw),
     }
     optional: dict[str, object] = {
         "amd": event.amd,
@@ -89,8 +89,7 @@ def encode_event(event: CarrierEvent) -> dict[str, object]:
         "duration_s": event.duration_s,
         "digit": event.digit or None,
     }
-    body |= {name: value for name, value in optional.items() if value is not None}
-    return {name: _storable(value) for name, value in body.items()}
+    return body | {name: value for name, value in optional.items() if value is not None}
 
 
 def decode_event(body: Mapping[str, Any]) -> CarrierEvent:
@@ -122,6 +121,13 @@ def _encode_error(error: CarrierError) -> dict[str, object]:
 
 def _decode_error(body: Mapping[str, Any]) -> CarrierError:
     return CarrierError(Fault(body["fault"]), body["code"], body["text"], body["retryable"], body["retry_after_s"])
+
+
+def _json(event: CarrierEvent) -> str:
+    encoded = orjson.dumps(encode_event(event))
+    if b"\\u0000" in encoded:
+        encoded = orjson.dumps(_storable(encode_event(event)))
+    return encoded.decode()
 
 
 def _text(value: str) -> str:

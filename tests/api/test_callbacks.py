@@ -121,6 +121,8 @@ async def test_an_unknown_carrier_and_a_huge_body(serve: Serve) -> None:
     client = await api.client()
     assert (await client("POST", "/carriers/nobody/callbacks", data=b"x")).error["code"] == "not_found"
     assert (await client("POST", COMMAND, data=b"x" * 2_000)).error["code"] == "too_large"
+    wrong = await client("PUT", COMMAND, data=b"x")
+    assert (wrong.status, wrong.error["code"], wrong.headers["Allow"]) == (405, "method_not_allowed", "GET, POST")
 
 
 async def test_a_lost_hint_loses_no_report(serve: Serve) -> None:

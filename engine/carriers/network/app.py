@@ -1,12 +1,11 @@
-"""Puts the network together: one exchange, two API shapes, the control API, a client session for callbacks,
-and another one for what campaigns name."""
+"""Puts the network together: one exchange, two API shapes, the control API, connections for callbacks, and a client
+session for what campaigns name."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
 
 from engine.carriers.network.command_shape import CommandShape, CommandWire
@@ -18,6 +17,7 @@ from engine.carriers.network.inbound import InboundControl
 from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Wire
 from engine.carriers.network.numbers import Inventory
+from engine.carriers.network.post import Poster
 from engine.egress import guarded_session
 
 _CALLBACK_CONNECTIONS = 128
@@ -36,15 +36,11 @@ class Running:
 async def running(config: Config, log_path: Path, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Running]:
     """Serves until the block ends. Port 0 takes a free one."""
     journal = Journal(log_path)
-    timeout = aiohttp.ClientTimeout(total=config.callback_timeout_s)
-    connector = aiohttp.TCPConnector(limit=_CALLBACK_CONNECTIONS)
-    async with (
-        aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-        guarded_session(
-            allow_private=config.allow_private, timeout_s=config.callback_timeout_s, connections=_AGENT_CONNECTIONS
-        ) as outside,
-    ):
-        exchange = Exchange(config, journal, session, outside)
+    poster = Poster(_CALLBACK_CONNECTIONS, config.callback_timeout_s)
+    async with guarded_session(
+        allow_private=config.allow_private, timeout_s=config.callback_timeout_s, connections=_AGENT_CONNECTIONS
+    ) as outside:
+        exchange = Exchange(config, journal, poster, outside)
         wires: dict[str, Wire] = {"command": CommandWire(), "document": DocumentWire()}
         exchange.restore(wires)
         app = web.Application(client_max_size=_LARGEST_REQUEST)
@@ -62,5 +58,6 @@ async def running(config: Config, log_path: Path, host: str = "127.0.0.1", port:
             yield Running(f"http://{host}:{bound}", bound, exchange)
         finally:
             await exchange.close()
+            poster.close()
             await runner.cleanup()
             journal.close()

@@ -127,8 +127,11 @@ def create_fault(config: Config, faults: Faults, ref: str, nth: int, to: str) ->
     """The fault that befalls the nth create of a ref, or an empty text."""
     if config.magic and (magic := MAGIC_FAULTS.get(to[-2:], "")) in CREATE_FAULTS:
         return magic
+    rates: list[float] = [getattr(faults, name) for name in CREATE_FAULTS]
+    if not any(rates):
+        return ""
     chance = draws(config.seed, "create", ref, nth)
-    return next((name for name, unit in zip(CREATE_FAULTS, chance, strict=False) if unit < getattr(faults, name)), "")
+    return next((name for name, rate, unit in zip(CREATE_FAULTS, rates, chance, strict=False) if unit < rate), "")
 
 
 def strikes(config: Config, faults: Faults, name: str, to: str, *parts: object) -> bool:

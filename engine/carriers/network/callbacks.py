@@ -4,14 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
 import structlog
-from yarl import URL
 
 from engine.carriers.network import behaviour
 from engine.carriers.network.config import Config, Faults
 from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Line, Report
+from engine.carriers.network.post import Poster
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +20,9 @@ OnAnswer = Callable[[Line, Report, bytes], None]
 class Callbacks:
     """`send` returns at once. Retries span about a minute, so that a restarted receiver misses nothing."""
 
-    def __init__(self, config: Config, session: aiohttp.ClientSession, journal: Journal, on_answer: OnAnswer) -> None:
+    def __init__(self, config: Config, poster: Poster, journal: Journal, on_answer: OnAnswer) -> None:
         self.faults: Faults = config.faults
-        self._config, self._session, self._journal, self._on_answer = config, session, journal, on_answer
+        self._config, self._poster, self._journal, self._on_answer = config, poster, journal, on_answer
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, line: Line, report: Report) -> None:
@@ -34,10 +33,10 @@ class Callbacks:
 
         if not order.webhook_url or befalls("callback_lost"):
             return
-        unit = behaviour.draws(self._config.seed, "delay", order.ref, report.seq)[0]
         delay_s = 0.0
         for fault, span in (("callback_late", self.faults.late_s), ("callback_disorder", self.faults.disorder_s)):
             if befalls(fault):
+                unit = behaviour.draws(self._config.seed, "delay", order.ref, report.seq)[0]
                 delay_s += span[0] + (span[1] - span[0]) * unit
         self._spawn(line, report, delay_s)
         if befalls("callback_double"):
@@ -81,8 +80,6 @@ class Callbacks:
         """(status, body of the answer); status 0 when there was none."""
         headers, body = line.wire.callback(line, report, time.time())
         try:
-            url = URL(line.order.webhook_url, encoded=True)  # as signed: not one escape may be rewritten
-            async with self._session.post(url, data=body, headers=headers) as answer:
-                return answer.status, await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return await self._poster.post(line.order.webhook_url, headers, body)
+        except (OSError, ValueError):
             return 0, b""

@@ -19,6 +19,7 @@ from engine.carriers.network.config import Account, Config, Faults
 from engine.carriers.network.inbound import Inbound, IncomingCall
 from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Line, Order, Report, Wire
+from engine.carriers.network.post import Poster
 from engine.carriers.network.pulse import Pulse
 from engine.carriers.port import Channel
 
@@ -39,12 +40,10 @@ class Refusal:
 class Exchange:
     """All calls and texts of this process, by (channel, ref) and by id."""
 
-    def __init__(
-        self, config: Config, journal: Journal, session: aiohttp.ClientSession, outside: aiohttp.ClientSession
-    ) -> None:
-        """`session` reports to the engine; `outside` goes where campaigns say: to audio and agents."""
+    def __init__(self, config: Config, journal: Journal, poster: Poster, outside: aiohttp.ClientSession) -> None:
+        """`poster` reports to the engine; `outside` goes where campaigns say: to audio and agents."""
         self.config, self.journal = config, journal
-        self.callbacks = Callbacks(config, session, journal, self._obey)
+        self.callbacks = Callbacks(config, poster, journal, self._obey)
         self.inbound = Inbound(config, journal, self.callbacks.send)
         self.counts: Counter[str] = Counter()
         self._pulse = Pulse()
