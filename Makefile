@@ -9,6 +9,10 @@ TYPED := engine workers api_min
 BESIDE := -n auto --dist loadscope --no-loadscope-reorder
 TIDY := $(TYPED) $(wildcard tests deploy)
 
+# Images of Python often forbid bytecode files. Then each of the many processes below compiles the engine for itself, and
+# pytest rewrites every assertion again in every run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv demo dev test test-fast lint bench lock clean
