@@ -3,10 +3,10 @@
 `DATABASE_URL` and `REDIS_URL` are used when they are set. Each test then gets a database of its own beside the named
 one, but Redis is flushed: point them at servers that hold nothing else.
 
-`make test` runs two pytest workers side by side, each with servers of its own; on given servers there is only one, for
-the Redis of one would be flushed under the other. A file's tests stay together. One worker begins with the files that
-start many processes: they wait more than they work, and two of them at once would crowd each other out. Whichever
-worker is done with its own kind helps with the other, so both end together.
+`make test` runs three pytest workers side by side, each with servers of its own; on given servers there is only one,
+for the Redis of one would be flushed under the other. A file's tests stay together. The first worker begins with the
+files that start many processes: they wait more than they work, so two cores have room for two workers beside it, and
+two such files at once would crowd each other out. Whoever is done with its own kind helps with the other.
 """
 
 import itertools
@@ -37,8 +37,9 @@ os.environ.setdefault("CARILLON_IDLE_IN_TRANSACTION_MS", "20000")
 
 _numbers = itertools.count(1)
 
-_MANY_PROCESSES = frozenset({"acceptance", "bench", "chaos", "clients", "embedded", "failover", "limits", "network"})
-_WORKERS = 2
+_MANY_PROCESSES = ("network", "chaos", "acceptance", "bench", "embedded", "clients", "limits")
+_LONGEST_FIRST = (*_MANY_PROCESSES, "simulation")  # what comes last decides how long one worker waits for another
+_WORKERS = 3
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -57,14 +58,22 @@ class _ByFile(LoadScopeScheduling):
         return nodeid.partition("::")[0]
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        wants_many = node is self.nodes[0]
-        file = next((each for each in self.workqueue if _starts_many(each) == wants_many), next(iter(self.workqueue)))
+        likes_many = node is self.nodes[0]
+        file = min(self.workqueue, key=lambda each: (_starts_many(each) != likes_many, _rank(each)))
         self.workqueue.move_to_end(file, last=False)
         super()._assign_work_unit(node)
 
 
 def _starts_many(file: str) -> bool:
-    return file.split("/")[1] in _MANY_PROCESSES
+    return _folder(file) in _MANY_PROCESSES
+
+
+def _rank(file: str) -> int:
+    return _LONGEST_FIRST.index(_folder(file)) if _folder(file) in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+
+def _folder(file: str) -> str:
+    return file.split("/")[1]
 
 
 @pytest.fixture(scope="session")
