@@ -3,9 +3,10 @@
 `DATABASE_URL` and `REDIS_URL` are used when they are set. Each test then gets a database of its own beside the named
 one, but Redis is flushed: point them at servers that hold nothing else.
 
-`make test` runs two pytest workers side by side, each with servers of its own; on given servers there is only one, for
-the Redis of one would be flushed under the other. A file's tests stay together. Those that start many processes share
-one worker: they wait more than they work, and two of them at once would crowd each other out.
+`make test` runs three pytest workers side by side, each with servers of its own; on given servers there is only one,
+for the Redis of one would be flushed under the other. A file's tests stay together. The first worker begins with the
+files that start many processes: they wait more than they work, so two cores have room for two workers beside it, and
+two such files at once would crowd each other out. Whoever is done with its own kind helps with the other.
 """
 
 import itertools
@@ -20,12 +21,13 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from engine.clock import Clock, starting_at
 from engine.embedded.servers import Servers, start_servers
+from engine.simulation.runner import EMPTY
 from engine.store import migrate
 from engine.store.database import connect
-from engine.store.tables import metadata
 
 # A Wednesday, 11:00 in Los Angeles and 14:00 in New York: inside every contact window of the mainland.
 LEGAL_HOUR = datetime(2026, 3, 11, 18, 0, tzinfo=UTC)
@@ -35,9 +37,9 @@ os.environ.setdefault("CARILLON_IDLE_IN_TRANSACTION_MS", "20000")
 
 _numbers = itertools.count(1)
 
-_MANY_PROCESSES = frozenset({"acceptance", "bench", "chaos", "clients", "embedded", "failover", "limits", "network"})
-_PROCESSES = "processes"
-_WORKERS = 2
+_MANY_PROCESSES = ("network", "chaos", "acceptance", "bench", "embedded", "clients", "limits")
+_LONGEST_FIRST = (*_MANY_PROCESSES, "simulation")  # what comes last decides how long one worker waits for another
+_WORKERS = 3
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -49,22 +51,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return _ByFile(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long group comes first, or the other worker would wait for it at the end."""
-    items.sort(key=lambda item: _group(item.nodeid) != _PROCESSES)
-
-
 class _ByFile(LoadScopeScheduling):
-    """xdist's own `--dist loadgroup` sees no groups under pytest 9.2."""
+    """xdist's own `--dist loadfile`, but each worker has a kind of file that it prefers."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _group(nodeid)
+        return nodeid.partition("::")[0]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        likes_many = node is self.nodes[0]
+        file = min(self.workqueue, key=lambda each: (_starts_many(each) != likes_many, _rank(each)))
+        self.workqueue.move_to_end(file, last=False)
+        super()._assign_work_unit(node)
 
 
-def _group(nodeid: str) -> str:
-    file = nodeid.partition("::")[0]
-    return _PROCESSES if file.split("/")[1] in _MANY_PROCESSES else file
+def _starts_many(file: str) -> bool:
+    return _folder(file) in _MANY_PROCESSES
+
+
+def _rank(file: str) -> int:
+    return _LONGEST_FIRST.index(_folder(file)) if _folder(file) in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+
+def _folder(file: str) -> str:
+    return file.split("/")[1]
 
 
 @pytest.fixture(scope="session")
@@ -84,26 +93,59 @@ def template(servers: Servers) -> Iterator[str]:
         admin.execute(f"drop database {name} with (force)")
 
 
+class Database:
+    """A migrated database and one connection, which stays open between tests: a new one's server process would first
+    have to learn the tables, which costs seven times what emptying them does."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._admin = self._connect()
+
+    def empty(self) -> None:
+        """Cuts off whoever else is still connected, deletes every row and starts every sequence again."""
+        try:
+            self._empty()
+        except psycopg.OperationalError:  # a test cut off everybody
+            self._admin = self._connect()
+            self._empty()
+
+    def close(self) -> None:
+        self._admin.close()
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True)
+
+    def _empty(self) -> None:
+        self._admin.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        self._admin.execute(EMPTY)
+
+
 @pytest.fixture(scope="session")
-def spare_databases(servers: Servers) -> Iterator[list[str]]:
-    """Emptied databases, ready for the next test: a clone costs 150 to 250 ms, emptying one about 20."""
-    names: list[str] = []
-    yield names
+def spare_databases(servers: Servers) -> Iterator[list[Database]]:
+    """Emptied databases, ready for the next test: a clone costs 150 to 250 ms."""
+    spare: list[Database] = []
+    yield spare
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
-        for name in names:
-            admin.execute(f"drop database {name} with (force)")
+        for database in spare:
+            database.close()
+            admin.execute(f"drop database {make_url(database.url).database} with (force)")
 
 
 @pytest.fixture
-def database_url(servers: Servers, template: str, spare_databases: list[str]) -> Iterator[str]:
+def database_url(servers: Servers, template: str, spare_databases: list[Database]) -> Iterator[str]:
     """A SQLAlchemy URL of a migrated, empty database that no other test uses meanwhile.
 
     A test that changes the schema takes `own_database_url` instead.
     """
-    name = spare_databases.pop() if spare_databases else _clone(servers, template)
-    yield _sqlalchemy_url(servers, name)
-    _empty(_sqlalchemy_url(servers, name))
-    spare_databases.append(name)
+    database = (
+        spare_databases.pop() if spare_databases else Database(_sqlalchemy_url(servers, _clone(servers, template)))
+    )
+    yield database.url
+    database.empty()
+    spare_databases.append(database)
 
 
 @pytest.fixture
@@ -157,17 +199,6 @@ def _clone(servers: Servers, template: str) -> str:
         # file_copy checkpoints but writes no WAL: with the drop some 0.15 s, against 0.25 s for wal_log
         admin.execute(f"create database {name} template {template} strategy file_copy")
     return name
-
-
-def _empty(url: str) -> None:
-    """Cuts off whoever is still connected, deletes every row and starts every sequence again."""
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
-        admin.execute(
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
-        )
-        admin.execute("; ".join(f"delete from {table}" for table in metadata.tables))
-        admin.execute("select setval(format('%I', sequencename)::regclass, start_value, false) from pg_sequences")
 
 
 def _sqlalchemy_url(servers: Servers, database: str) -> str:

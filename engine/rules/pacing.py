@@ -12,7 +12,9 @@ to 2 %. Where nothing is known yet, or not lately, it is progressive.
 """
 
 import math
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 DEFAULT_TARGET = 0.015
@@ -168,12 +170,13 @@ def expected_abandoned(capacity: int, calls: Calls, extra: int, seen: Forecast) 
     return sum(chance * beyond(free + number) for number, chance in enumerate(freed))
 
 
-def _binomial(trials: int, chance: float) -> list[float]:
+@lru_cache(maxsize=64)  # a search for the number of calls asks for the same ends of talks at each step
+def _binomial(trials: int, chance: float) -> tuple[float, ...]:
     """The probabilities of 0 … `trials` successes."""
     if chance <= 0 or trials <= 0:
-        return [1.0]
+        return (1.0,)
     if chance >= 1:
-        return [0.0] * trials + [1.0]
+        return (*[0.0] * trials, 1.0)
     odds = math.log(chance) - math.log1p(-chance)
     log_all = trials * math.log1p(-chance)
     found, log_ways = [], 0.0
@@ -181,13 +184,13 @@ def _binomial(trials: int, chance: float) -> list[float]:
         found.append(math.exp(log_all + hits * odds + log_ways))
         if hits < trials:
             log_ways += math.log(trials - hits) - math.log(hits + 1)
-    return found
+    return tuple(found)
 
 
 class _beyond:  # noqa: N801 — reads as the function that it is
     """E[max(0, X − a)] of a distribution over 0, 1, 2, …, for any whole `a`."""
 
-    def __init__(self, chances: list[float]) -> None:
+    def __init__(self, chances: Sequence[float]) -> None:
         self._mean = sum(value * chance for value, chance in enumerate(chances))
         above = 0.0  # P(X > a), summed from the top: E[max(0, X − a)] is the sum of P(X > k) over k ≥ a
         excess = [0.0]

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,13 @@ import pytest
 
 from api_min.cli.demo.prospects import senders
 from engine.rules.telephony import Channel
-from tests.acceptance.stack import Stack, create, phones, running_stack, stats, until
+from tests.acceptance.stack import Stack, create, phones, stats, until
 
 pytestmark = pytest.mark.slow
 
-OURS, PERSON = senders()[0], phones(1)[0]
+OURS = senders()[0]
+PERSON, *OTHERS = phones(4, first=2900)
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("inbound"), workers=1) as stack:
-        yield stack
 
 
 async def sim(stack: Stack, *arguments: str) -> str:
@@ -45,7 +39,7 @@ def texts_to(stack: Stack, person: str) -> list[Any]:
 
 async def test_stop_is_confirmed_within_seconds_and_ends_everything(stack: Stack) -> None:
     async with stack.api() as api:
-        waiting = await create(api, [PERSON, *phones(3, first=1)], {"calls_per_second": 1}, start=False)
+        waiting = await create(api, [PERSON, *OTHERS], {"calls_per_second": 1}, start=False)
         await sim(stack, "text", "--from", PERSON, "--to", OURS, "Hello")
         before = time.monotonic()
         assert "taken by" in await sim(stack, "text", "--from", PERSON, "--to", OURS, "Stop, please!")

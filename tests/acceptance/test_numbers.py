@@ -1,22 +1,17 @@
 """Numbers bought and given back by real processes: the api asks, a worker does it, the carrier's log judges."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
 
-from tests.acceptance.stack import Stack, running_stack, until
+from tests.acceptance.stack import Stack, until
 
 pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("numbers"), workers=1) as stack:
-        yield stack
+WORKERS = ("worker-1", "worker-2")  # all of them
 
 
 def sold(stack: Stack) -> list[tuple[str, str]]:
@@ -39,9 +34,11 @@ async def test_numbers_are_bought_over_faults_and_given_back(stack: Stack) -> No
         assert released == {"number": numbers[0], "state": "released"}
         assert sold(stack)[-1] == ("released", numbers[0])
 
-        await asyncio.to_thread(stack.supervisor.kill, "worker-1")
+        for worker in WORKERS:
+            await asyncio.to_thread(stack.supervisor.kill, worker)
         asked = asyncio.create_task(_delete(stack, numbers[1]))
-        await asyncio.to_thread(stack.supervisor.restart, "worker-1")
+        for worker in WORKERS:
+            await asyncio.to_thread(stack.supervisor.restart, worker)
         await asked
         await until(lambda: sold(stack)[-1] == ("released", numbers[1]), "the second number to be given back")
     await stack.check(["P2", "P4", "P6", "P7"])

@@ -49,8 +49,10 @@ async def working(api: Api) -> AsyncIterator[None]:
         finished,
     )
 
+    stopping = asyncio.Event()
+
     async def work() -> None:
-        while True:
+        while not stopping.is_set():
             async with runtime.reader.connect() as conn:
                 due = await operations.due(conn)
             for operation_id in due:
@@ -58,9 +60,11 @@ async def working(api: Api) -> AsyncIterator[None]:
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(work())
-    yield
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    try:
+        yield
+    finally:
+        stopping.set()  # and no cancellation: a connection about to be taken from the pool would be lost
+        await task
 
 
 @pytest.fixture
