@@ -163,3 +163,25 @@ async def test_a_forecast_of_what_is_under_way_counts_it(api: Api) -> None:
     assert (found["waiting"] + found["underWay"], found["contacts"]) == (10, found["waiting"])
     assert found["points"][-1]["done"] == 10
     assert timedelta(seconds=lasts(found)) < timedelta(minutes=3)
+
+
+async def test_texts_that_nothing_is_heard_of_keep_a_campaign_open_until_their_deadline(api: Api) -> None:
+    client = await api.client(numbers=[DID])
+    texts = {"channel": "sms", "mode": {"message": "Hello. Reply STOP to opt out"}}
+    first = await started(client, *PEOPLE[:50], **texts)
+    insert = """
+        insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
+                              outcome, rules_version, intent_at, ended_at)
+        select id, 1, campaign_id, account_id, phone, 1, :did, 'x', case when id % 10 = 0 then 3 else 9 end,
+               case when id % 10 = 0 then null else 8 end, 'x', cast(:at as timestamptz),
+               case when id % 10 = 0 then null else cast(:at as timestamptz) + interval '5 seconds' end from prospects
+    """
+    at = api.runtime.clock.now() - timedelta(hours=1)
+    await execute(api, insert, did=DID, at=at)
+    await execute(api, "update prospects set state = case when id % 10 = 0 then 3 else 4 end")
+    await execute(api, "update prospects set next_attempt_at = 'infinity' where state = 4")
+    own = await forecast(client, first)
+    assert own["basis"]["attempts"] == 50
+    assert own["basis"]["outcomes"]["unknown"] == pytest.approx(0.1)
+    assert (own["underWay"], own["points"][-1]["done"]) == (5, 5)
+    assert lasts(own) == pytest.approx(71 * 3_600, abs=60)
