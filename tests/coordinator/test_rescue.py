@@ -68,6 +68,15 @@ async def test_a_queue_that_was_lost_is_filled_again_at_once(
     assert await rescue.run_once() == 0  # and that was that
 
 
+async def test_the_mark_outlives_the_longest_rest(runtime: Runtime, shard: Shard) -> None:
+    """A look back that takes its time is followed by a long rest; a mark that expires in it would look like a flush."""
+    rescue = Rescue(runtime, shard)
+    rescue.every_s = 200.0
+    await rescue.run_once()
+    (mark,) = await runtime.queue.keys("carillon:queue:*")
+    assert await runtime.queue.ttl(mark) > 2 * 200
+
+
 async def test_after_an_outage_hints_are_not_waited_for(
     runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
 ) -> None:

@@ -1,5 +1,6 @@
 """Forecasts over HTTP and on the command line: what they read, and what they say of it."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -185,3 +186,14 @@ async def test_texts_that_nothing_is_heard_of_keep_a_campaign_open_until_their_d
     assert own["basis"]["outcomes"]["unknown"] == pytest.approx(0.1)
     assert (own["underWay"], own["points"][-1]["done"]) == (5, 5)
     assert lasts(own) == pytest.approx(71 * 3_600, abs=60)
+
+
+async def test_no_account_takes_all_places_for_forecasts(api: Api) -> None:
+    """Each takes a processor for some seconds: one account's second waits, another's does not."""
+    greedy, other = await api.client(numbers=[DID]), await api.client(numbers=["+12135550199"])
+    theirs, anothers = await started(greedy, *PEOPLE[:3]), await started(other, *PEOPLE[:3])
+    async with api.held.forecasts.take(greedy.account_id):
+        waiting = asyncio.create_task(forecast(greedy, theirs))
+        await forecast(other, anothers)
+        assert not waiting.done()
+    assert (await waiting)["waiting"] == 3
