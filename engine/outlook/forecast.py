@@ -95,10 +95,11 @@ async def _basis(conn: AsyncConnection, runtime: Runtime, campaign: Campaign, no
     own = await _seen(conn, runtime, campaign, [campaign.id], now)
     if (count := sum(each.attempts for each in own)) >= LEAST_SEEN:
         return Basis(OWN, count, fates_of(own))
-    latest = await forecast_facts.latest_campaigns(conn, campaign.account_id, campaign.channel, campaign.id)
-    seen = await _seen(conn, runtime, campaign, [campaign.id, *latest], now)
-    if (count := sum(each.attempts for each in seen)) >= LEAST_SEEN:
-        return Basis(ACCOUNTS, count, fates_of(seen))
+    for only_alike in (True, False):
+        latest = await forecast_facts.latest_campaigns(conn, campaign.id, only_alike=only_alike)
+        seen = await _seen(conn, runtime, campaign, [campaign.id, *latest], now)
+        if (count := sum(each.attempts for each in seen)) >= LEAST_SEEN:
+            return Basis(ACCOUNTS, count, fates_of(seen))
     return Basis(TYPICAL, 0, typical(campaign.channel, runtime.clock.speed, runtime.settings.delivery_deadline_s))
 
 

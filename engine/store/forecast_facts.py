@@ -72,9 +72,11 @@ _SILENT = text(f"""
      where a.intent_at <= :silent_since
 """)
 _LATEST = text("""
-    select id from campaigns
-     where account_id = :account_id and channel = :channel and id <> :id and not is_direct and started_at is not null
-     order by id desc limit 5
+    select c.id from campaigns c, campaigns own
+     where own.id = :id and c.account_id = own.account_id and c.channel = own.channel and c.id <> own.id
+       and not c.is_direct and c.started_at is not null
+       and (not :only_alike or (c.mode -> 'agent' is null) = (own.mode -> 'agent' is null))
+     order by c.id desc limit 5
 """)
 
 
@@ -135,7 +137,7 @@ async def silent(conn: AsyncConnection, campaign_ids: Sequence[int], silent_sinc
     return count
 
 
-async def latest_campaigns(conn: AsyncConnection, account_id: int, channel: str, campaign_id: int) -> list[int]:
-    """The account's last campaigns of that channel, but for this one."""
-    params = {"account_id": account_id, "channel": channel, "id": campaign_id}
-    return list((await conn.execute(_LATEST, params)).scalars())
+async def latest_campaigns(conn: AsyncConnection, campaign_id: int, *, only_alike: bool) -> list[int]:
+    """The last campaigns of its account and channel, but for itself; alike are those that have agents of their own, or
+    none, as it has: with an agent people talk for much longer."""
+    return list((await conn.execute(_LATEST, {"id": campaign_id, "only_alike": only_alike})).scalars())

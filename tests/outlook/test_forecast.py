@@ -194,6 +194,26 @@ async def test_no_account_takes_all_places_for_forecasts(api: Api) -> None:
     theirs, anothers = await started(greedy, *PEOPLE[:3]), await started(other, *PEOPLE[:3])
     async with api.held.forecasts.take(greedy.account_id):
         waiting = asyncio.create_task(forecast(greedy, theirs))
-        await forecast(other, anothers)
+        for _ in range(3):
+            await forecast(other, anothers)
         assert not waiting.done()
     assert (await waiting)["waiting"] == 3
+
+
+async def test_how_long_calls_last_is_taken_from_campaigns_that_have_agents_too(api: Api) -> None:
+    """Without agents of its own a campaign's calls end at the hello; those of the other kind tell little of it."""
+    client = await api.client(numbers=[DID])
+    agent = {"kind": "sip", "uri": "sip:team@example.com", "capacity": 3}
+    insert = """
+        insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
+                              outcome, rules_version, intent_at, ended_at)
+        select id, 1, campaign_id, account_id, phone, 1, :did, 'x', 9, 1, 'x', now(), now() + cast(:lasts as interval)
+          from prospects where state = 0
+    """
+    for mode, lasts_s in (({"agent": agent}, 300), ({}, 10)):
+        await started(client, *PEOPLE[:30], mode=mode)
+        await execute(api, insert, did=DID, lasts=timedelta(seconds=lasts_s))
+        await execute(api, "update prospects set state = 4, outcome = 1, next_attempt_at = 'infinity'")
+    few = PEOPLE[:3]
+    assert lasts(await forecast(client, await started(client, *few, mode={"agent": agent}))) > 300
+    assert lasts(await forecast(client, await started(client, *few, mode={}))) < 60
