@@ -115,8 +115,10 @@ async def consent_given(evidence: Evidence) -> list[str]:
 
 
 async def registries_asked(evidence: Evidence) -> list[str]:
-    """Where an account must ask registries, nobody on a copy in use was contacted for marketing without consent or an
-    established business relationship, and the decision says which."""
+    """Where registries must be asked, what a marketing contact with somebody listed rests on holds, and is recorded.
+
+    That is written consent or an established business relationship, judged again.
+    """
     problems = []
     async for row in _rows(evidence, _LISTED):
         kind, place = kind_of(row), whereabouts(row.phone, row.data)
