@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from api_min.auth import Caller, needs
 from api_min.deps import Held
+from api_min.protection import check_may_loosen
 from api_min.replies import DEFAULT_PER_PAGE, Page, moment, reply
 from api_min.routes.campaigns import Reader
 from api_min.routing import ApiRoute
@@ -28,10 +29,15 @@ Writer = Annotated[Caller, needs("campaigns:write")]
 
 @router.post("", status_code=201, response_model=RecordedOut)
 async def record(body: ConsentIn, caller: Writer, held: Held) -> Response:
-    """All or none. The highest class that is not revoked is in force; `none` takes back what was given before."""
+    """All or none. The highest class that is not revoked is in force; `none` takes back what was given before.
+
+    A test key records nothing else than `none` in an account that has a live key (403).
+    """
     runtime = held.runtime
     new = _checked(body, runtime.clock.now())
     async with runtime.db.begin() as conn:
+        if any(each.consent is not Consent.NONE for each in new):
+            await check_may_loosen(conn, caller, "records consents")
         recorded = await consents.add(conn, caller.account_id, new, runtime.clock)
         subject = new[0].phone if len(new) == 1 else f"{len(new)} numbers"
         await audit.record(conn, caller.account_id, caller.actor, "consent.record", subject, runtime.clock.now())

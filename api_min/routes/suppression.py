@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from api_min.auth import Caller, needs
 from api_min.deps import Held
+from api_min.protection import check_may_loosen
 from api_min.replies import DEFAULT_PER_PAGE, Page, moment, reply
 from api_min.routes.campaigns import Reader
 from api_min.routing import ApiRoute
@@ -66,11 +67,15 @@ async def list_suppressions(
 
 @router.delete("/{phone}", response_model=SuppressionOut)
 async def unsuppress(phone: str, caller: Writer, held: Held, reason: str = "") -> Response:
-    """Takes a number off the list. Where the person opted out themselves, say why they may be contacted again."""
+    """Takes a number off the list. Where the person opted out themselves, say why they may be contacted again.
+
+    A test key may not, in an account that has a live one (403).
+    """
     _check("phone", phone)
     why = reason.replace("\0", "").strip()
     runtime = held.runtime
     async with runtime.db.begin() as conn:
+        await check_may_loosen(conn, caller, "takes numbers off the suppression list")
         found = await suppressions.remove(conn, caller.account_id, phone, caller.actor, runtime.clock.now(), why)
         if found is None:
             raise NotFound("this number is not suppressed")

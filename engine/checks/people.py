@@ -13,7 +13,7 @@ from engine.carriers.catalog import is_simulated
 from engine.checks.evidence import Evidence
 from engine.dispatch.campaigns import compliance_of
 from engine.ids import attempt_ref
-from engine.rules import attempt_caps, registry, whom
+from engine.rules import attempt_caps, registry, relationship, whom
 from engine.rules.attempt import AttemptState
 from engine.rules.attempt_caps import LONGEST_PERIOD_S, parse_cap
 from engine.rules.campaign_config import parse_mode
@@ -21,7 +21,7 @@ from engine.rules.consent import Consent
 from engine.rules.purpose import Purpose
 from engine.rules.registry import BLOCK_LINES
 from engine.rules.whereabouts import Place, whereabouts
-from engine.rules.whom import Kind, Person
+from engine.rules.whom import STILL, Kind, Person
 
 # `wrote_at`: the person's own last message before the intent.
 _KIND = """c.is_live, c.carrier, c.channel, c.is_direct, c.mode::text, c.frequency_cap::text,
@@ -55,10 +55,21 @@ _CONSENTS = text(f"""
     select a.campaign_id, a.prospect_id, a.attempt, a.phone, a.intent_at, m.wrote_at, {_KIND},
            {_CLASS} {_FROM}
 """)
+# Until when the person wished to be left alone, as it was known at the intent.
+_ENDED = f"""(select max(at) from (
+    select recorded_at as at from consents s
+     where s.account_id = a.account_id and s.phone = a.phone and class = 0 and recorded_at <= a.intent_at
+    union all
+    select case when lifted_at <= a.intent_at then lifted_at else timestamptz '{STILL.isoformat()}' end
+      from lifted_suppressions s
+     where s.account_id = a.account_id and s.phone = a.phone and suppressed_at <= a.intent_at
+    union all
+    select timestamptz '{STILL.isoformat()}' from suppressions s
+     where s.account_id = a.account_id and s.phone = a.phone and created_at <= a.intent_at) e) as ended_at"""
 # The copy in use now, as far as it was then; what an older one said is gone with it.
 _LISTED = text(f"""
-    select a.campaign_id, a.prospect_id, a.attempt, a.phone, a.intent_at, m.wrote_at, {_KIND}, r.registry,
-           {_CLASS}
+    select a.campaign_id, a.prospect_id, a.attempt, a.phone, a.intent_at, a.allowed_by, m.wrote_at, {_KIND}, r.registry,
+           {_ENDED}, {_CLASS}
       from registry_copies r
       join registry_blocks b on b.copy_id = r.id
       join attempts a on substr(a.phone, 2)::bigint / {BLOCK_LINES} = b.block and a.intent_at > r.loaded_at
@@ -104,15 +115,24 @@ async def consent_given(evidence: Evidence) -> list[str]:
 
 
 async def registries_asked(evidence: Evidence) -> list[str]:
-    """Where an account must ask registries, nobody on a copy in use was contacted for marketing without consent."""
+    """Where registries must be asked, what a marketing contact with somebody listed rests on holds, and is recorded.
+
+    That is written consent or an established business relationship, judged again.
+    """
     problems = []
     async for row in _rows(evidence, _LISTED):
         kind, place = kind_of(row), whereabouts(row.phone, row.data)
         if not (kind.is_marketing and kind.compliance.requires_registry) or _is_reply(kind, place, row):
             continue
-        binds = row.registry in registry.binding(place.regions, {row.registry: date.min})
-        if binds and row[-1] < Consent.EXPRESS_WRITTEN:
-            problems.append(f"{_name(row)}: contacted though on the {registry.name_of(row.registry)} registry")
+        if row.registry not in registry.binding(place.regions, {row.registry: date.min}):
+            continue
+        relation = relationship.read(row.data, row.intent_at)
+        person = Person(consent=Consent(row[-1]), relation=relation, ended_at=row.ended_at)
+        name = registry.name_of(row.registry)
+        if not (basis := whom.opened_by(kind, person, place, row.registry, row.intent_at)):
+            problems.append(f"{_name(row)}: contacted though on the {name} registry")
+        elif f"{row.registry}: {basis}" not in (row.allowed_by or "").split(", "):
+            problems.append(f"{_name(row)}: contacted though on the {name} registry, and the decision names no {basis}")
     return problems
 
 

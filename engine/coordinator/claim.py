@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.coordinator.shard import Claim, Due, Position, Walk
+from engine.coordinator.shard import Claim, Due, Position, Queued, Walk
 from engine.rules.prospect import ProspectState
 from engine.store import arrays
 
@@ -45,12 +45,13 @@ _CLAIM = text(f"""
 """)
 # How far back it looks is bounded by what is queued behind the cursor: the hints under way, and the few left behind.
 _BEHIND = text(f"""
-    select w.campaign_id, p.ids, p.attempts
+    select w.campaign_id, p.ids, p.attempts, p.dues
       from unnest(cast(:campaigns as bigint[]), cast(:ats as timestamptz[]), cast(:ids as bigint[]))
            as w(campaign_id, at, id)
      cross join lateral (
-           select array_agg(id) as ids, array_agg(attempt) as attempts
-             from (select id, attempt from prospects
+           select array_agg(id) as ids, array_agg(attempt) as attempts,
+                  array_agg(extract(epoch from next_attempt_at)::float8) as dues
+             from (select id, attempt, next_attempt_at from prospects
                     where campaign_id = w.campaign_id and (next_attempt_at, id) <= (w.at, w.id) and {_QUEUED}
                     order by next_attempt_at, id limit :limit) due) p
 """)
@@ -96,11 +97,14 @@ async def claim(
     return claims
 
 
-async def queued_behind(engine: AsyncEngine, walks: Sequence[Walk]) -> dict[int, dict[int, int]]:
-    """What is still queued at or before each cursor: campaign → prospect → attempt, at most `MOST_BEHIND` each."""
+async def queued_behind(engine: AsyncEngine, walks: Sequence[Walk]) -> dict[int, dict[int, Queued]]:
+    """What is still queued at or before each cursor, by campaign and prospect, at most `MOST_BEHIND` each."""
     async with engine.connect() as conn:
         rows = await conn.execute(_BEHIND, _positions(walks) | {"limit": MOST_BEHIND})
-        return {row.campaign_id: dict(zip(row.ids or (), row.attempts or (), strict=True)) for row in rows}
+        return {
+            row.campaign_id: dict(zip(row.ids or (), map(Queued, row.attempts or (), row.dues or ()), strict=True))
+            for row in rows
+        }
 
 
 async def read_due(engine: AsyncEngine, wanted: Mapping[int, tuple[bool, Sequence[int]]]) -> dict[int, list[Due]]:

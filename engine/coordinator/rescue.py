@@ -32,7 +32,7 @@ class Rescue:
     every_s = _EVERY_S
 
     def __init__(self, runtime: Runtime, shard: Shard) -> None:
-        self._db = runtime.reader
+        self._db, self._clock = runtime.reader, runtime.clock
         self._queue = runtime.queue
         self._shard = shard
         self._mark = f"{_MARK}:{secrets.token_hex(6)}"  # each coordinator has its own
@@ -52,13 +52,15 @@ class Rescue:
         return renewed
 
     async def _renew(self) -> int:
-        begun = boottime()
+        begun, clock = boottime(), self._clock
+        engine_s = clock.now().timestamp()
         walks = [walk for walk in self._shard.dialing() if walk.cursor != START]
         if not walks:
             return 0
         behind = await queued_behind(self._db, walks)
         lost = {
-            walk.campaign.id: walk.left_behind(behind[walk.campaign.id], begun, self._hint_lease_s) for walk in walks
+            walk.campaign.id: walk.left_behind(behind[walk.campaign.id], begun, clock, engine_s, self._hint_lease_s)
+            for walk in walks
         }
         wanted = {walk.campaign.id: (walk.campaign.is_direct, lost[walk.campaign.id]) for walk in walks}
         found = await read_due(self._db, {key: value for key, value in wanted.items() if value[1]})

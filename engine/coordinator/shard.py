@@ -41,6 +41,13 @@ class Due(NamedTuple):
     data: str | None = None  # its columns as JSON, until its window has been judged
 
 
+class Queued(NamedTuple):
+    """A prospect that is queued at or before a cursor."""
+
+    attempt: int
+    due_s: float  # as that of Due
+
+
 class Claim(NamedTuple):
     due: list[Due]
     cursor: Position
@@ -92,8 +99,7 @@ class Walk:
         known = {due.prospect_id for due in self.waiting} if self.is_woken else set()
         fresh = []
         for due in found.due:
-            # A row that fell due again after its hint was put off or released: that hint has been used.
-            since = max(now - hint_lease_s, now - (engine_s - due.due_s) / clock.speed)
+            since = _hinted_since(due.due_s, now, engine_s, clock.speed, hint_lease_s)
             if due.prospect_id not in known and not self.is_hinted(due.prospect_id, due.attempt, since):
                 fresh.append(due)
         if self.woken_at < now:  # else a wake-up has sent it back to the front meanwhile
@@ -101,17 +107,28 @@ class Walk:
             self.look_at = 0.0 if len(found.due) == count else _next_look(found, now, clock)
         return fresh
 
-    def left_behind(self, queued: Mapping[int, int], begun: float, hint_lease_s: float) -> list[int]:
-        """Forgets hints that were begun, corrects the backlog, and returns who is queued without a live hint.
+    def left_behind(
+        self, queued: Mapping[int, Queued], begun: float, clock: Clock, engine_s: float, hint_lease_s: float
+    ) -> list[int]:
+        """Forgets hints that were used, corrects the backlog, and returns who is queued without a live hint.
 
-        `queued` (prospect → attempt) was read after `begun`: hints younger than that are not in it.
+        `queued` (by prospect) was read after `begun` (boottime) and `engine_s` (epoch): hints
+        younger than that are not in it.
         """
-        self.hints = {id_: hint for id_, hint in self.hints.items() if hint[1] >= begun or queued.get(id_) == hint[0]}
+        since = {
+            id_: _hinted_since(each.due_s, begun, engine_s, clock.speed, hint_lease_s) for id_, each in queued.items()
+        }
+        self.hints = {
+            id_: hint
+            for id_, hint in self.hints.items()
+            if hint[1] >= begun or (id_ in queued and queued[id_].attempt == hint[0] and hint[1] >= since[id_])
+        }
         self.backlog, self.backlog_at = float(len(self.hints)), boottime()
         waiting = {due.prospect_id for due in self.waiting}
-        since = begun - hint_lease_s
         return [
-            id_ for id_, attempt in queued.items() if id_ not in waiting and not self.is_hinted(id_, attempt, since)
+            id_
+            for id_, each in queued.items()
+            if id_ not in waiting and not self.is_hinted(id_, each.attempt, since[id_])
         ]
 
     def begin_again(self) -> None:
@@ -139,6 +156,12 @@ class Shard:
     def drop(self, campaign_id: int) -> None:
         if walk := self.walks.pop(campaign_id, None):
             self.ended.append(walk)
+
+
+def _hinted_since(due_s: float, now: float, engine_s: float, speed: float, hint_lease_s: float) -> float:
+    """From when on (boottime) a hint for this row counts. One from before it fell due again, because it was put off or
+    released, has been used, and its lease need not be waited for."""
+    return now - min(hint_lease_s, max(0.0, engine_s - due_s) / speed)
 
 
 def _next_look(found: Claim, now: float, clock: Clock) -> float:

@@ -7,6 +7,7 @@ from operator import attrgetter
 from engine.clock import real_now
 from engine.coordinator.shard import Shard
 from engine.rules import suppression
+from engine.rules.relationship import LONGEST
 from engine.rules.usage import day_of
 from engine.runtime import Runtime
 from engine.store import call_hours, counts, idempotency, operations, partitions, people, suppressions, usage
@@ -61,6 +62,8 @@ class Purge:
             await usage.fold(conn, day_of(self._clock.now() - timedelta(days=_OPEN_DAYS)))
         async with self._db.begin() as conn:
             await operations.purge(conn)
+        async with self._db.begin() as conn:
+            await suppressions.forget_lifted(conn, self._clock.now() - LONGEST)
         try:
             await self._forget_contacts()
         finally:  # one that takes too long does not keep the other from its legal term

@@ -27,7 +27,7 @@ from engine.dispatch.compose import Message
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.held import Held, leave_queue, write_held
 from engine.dispatch.hints import Hint
-from engine.dispatch.judge import NO_COPIES, Fact, is_counted, is_due, judge
+from engine.dispatch.judge import NO_COPIES, Fact, allowed_by, is_counted, is_due, judge
 from engine.dispatch.refusal import Refusal
 from engine.rules.attempt import AttemptState
 from engine.rules.prospect import ProspectState
@@ -111,20 +111,22 @@ _TAKE_SMS_DIDS = text("""
 _INSERT = text(f"""
     with granted as (
         insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
-                              intent_at, check_at, rules_version, segments, encoding, needs_agent)
+                              intent_at, check_at, rules_version, segments, encoding, needs_agent, allowed_by)
         select h.prospect_id, h.attempt, h.campaign_id, h.account_id, h.phone, h.did_id, h.from_number, h.carrier,
-               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version, h.segments, h.encoding, h.needs_agent
+               {AttemptState.RESERVED:d}, :now, :check_at, :rules_version, h.segments, h.encoding, h.needs_agent,
+               h.allowed_by
           from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:campaigns as bigint[]),
                       cast(:accounts as bigint[]), cast(:phones as text[]), cast(:dids as bigint[]),
                       cast(:numbers as text[]), cast(:carriers as text[]), cast(:segments as smallint[]),
-                      cast(:encodings as text[]), cast(:need_agents as boolean[]))
+                      cast(:encodings as text[]), cast(:need_agents as boolean[]), cast(:allowed_by as text[]))
                as h(prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, segments,
-                    encoding, needs_agent)
+                    encoding, needs_agent, allowed_by)
         on conflict (prospect_id, attempt) do update
            set try = attempts.try + 1, state = excluded.state, did_id = excluded.did_id,
                from_number = excluded.from_number, carrier = excluded.carrier, intent_at = excluded.intent_at,
                check_at = excluded.check_at, rules_version = excluded.rules_version, segments = excluded.segments,
-               encoding = excluded.encoding, carrier_id = null, reason = null, error_code = null
+               encoding = excluded.encoding, allowed_by = excluded.allowed_by, carrier_id = null, reason = null,
+               error_code = null
          where attempts.state = {AttemptState.RELEASED:d}
         returning campaign_id, prospect_id, attempt, try
     ), moved as (
@@ -179,7 +181,10 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         deltas: dict[int, Delta] = {}
         counted = [h for h in allowed if is_counted(h, facts_by_prospect[h.prospect_id], campaigns[h.campaign_id], now)]
         await _uncount(conn, counted, facts_by_prospect)
-        tries = await _reserve(conn, allowed, counted, campaigns, messages, now, check_at, context)
+        bases = [
+            allowed_by(h, facts_by_prospect[h.prospect_id], campaigns[h.campaign_id], copies, now) for h in allowed
+        ]
+        tries = await _reserve(conn, allowed, bases, counted, campaigns, messages, now, check_at, context)
         leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
         for hint in allowed:
             id_ = hint.prospect_id
@@ -322,6 +327,7 @@ async def _within_caps(
 async def _reserve(
     conn: AsyncConnection,
     allowed: Sequence[Hint],
+    bases: Sequence[str],
     counted: Sequence[Hint],
     campaigns: dict[int, CampaignFacts],
     messages: Mapping[int, Message],
@@ -350,6 +356,7 @@ async def _reserve(
             "counted_numbers": arrays.numbers([people.number_of(h.phone) for h in counted]),
             "counted_live": [campaigns[h.campaign_id].is_live for h in counted],
             "need_agents": [campaigns[h.campaign_id].is_paced_by_agents for h in allowed],
+            "allowed_by": arrays.texts([basis or None for basis in bases]),
             "state": _IN_PROGRESS[context.channel],
             "now": now,
             "check_at": check_at,

@@ -14,7 +14,7 @@ from engine.dispatch.campaigns import CampaignFacts
 from engine.dispatch.compose import SUPPRESSED, Message, compose
 from engine.dispatch.hints import Hint
 from engine.dispatch.refusal import Refusal
-from engine.rules import whom
+from engine.rules import relationship, whom
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import CampaignStatus
 from engine.rules.prospect import ProspectState
@@ -116,6 +116,14 @@ def is_counted(hint: Hint, fact: Fact, campaign: CampaignFacts, now: datetime) -
     )
 
 
+def allowed_by(hint: Hint, fact: Fact, campaign: CampaignFacts, copies: Mapping[str, date], now: datetime) -> str:
+    """What a contact that was allowed with somebody on a registry rests on (`whom.allowed_by`)."""
+    if campaign.is_system or not fact.person.listed:
+        return ""
+    where = whereabouts(hint.phone, fact.data)
+    return whom.allowed_by(campaign.kind_for(fact.data), known(fact, now), where, copies, now)
+
+
 def _campaign(case: Case) -> Verdict | None:
     return None if case.campaign.status is CampaignStatus.DIALING else Verdict(Refusal.NOT_LIVE)
 
@@ -140,7 +148,7 @@ def _whom(case: Case) -> Verdict | None:
     if campaign.is_system:
         return None
     where = whereabouts(phone, fact.data)
-    found = whom.barred(campaign.kind_for(fact.data), _earlier(fact), where, case.copies, case.now)
+    found = whom.barred(campaign.kind_for(fact.data), known(fact, case.now), where, case.copies, case.now)
     return found and _barred(found, case)
 
 
@@ -160,9 +168,12 @@ def window(
     return None
 
 
-def _earlier(fact: Fact) -> Person:
-    """The person before this attempt: an intent of its own that came to nothing was no contact."""
+def known(fact: Fact, now: datetime) -> Person:
+    """The person before this attempt: an intent of its own that came to nothing was no contact. Of those listed, with
+    the relationship that their columns tell of."""
     person = fact.person
+    if person.listed:
+        person = person._replace(relation=relationship.read(fact.data, now))
     if fact.released_at is None or not person.contacts:
         return person
     return person._replace(contacts=tuple(at for at in person.contacts if at != fact.released_at))

@@ -6,7 +6,7 @@ The run itself is pure (`engine.rules.forecast`). A campaign that is not dialing
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +16,8 @@ from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.outlook.supply import limits_of
 from engine.rules.forecast import Course, Fate, Setup, forecast
 from engine.rules.forecast_demand import Cohort
-from engine.rules.forecast_fates import LEAST_SEEN, fates_of, typical
+from engine.rules.forecast_fates import LEAST_SEEN, Seen, fates_of, patience_s, silent, typical
+from engine.rules.telephony import Channel
 from engine.rules.whereabouts import whereabouts
 from engine.rules.window import Hours, hours
 from engine.runtime import Runtime
@@ -24,6 +25,7 @@ from engine.store import forecast_facts
 from engine.store.campaigns import Campaign
 from engine.store.forecast_facts import Group
 
+LONGEST_PATIENCE_S = 86_400.0  # engine time
 OWN, ACCOUNTS, TYPICAL = "campaign", "account", "typical"
 AHEAD_S = -1.0  # of `hours`: a forecast's look into the future has a memory of its own
 
@@ -62,8 +64,8 @@ async def look_ahead(runtime: Runtime, campaign: Campaign) -> Outlook:
         await conn.execute(text("set transaction read only"))
         await conn.execute(text("set local statement_timeout = 0"))  # a million rows take their time
         facts = (await load_campaigns(conn, [campaign.id], runtime.settings.did_policy))[campaign.id]
-        basis = await _basis(conn, campaign, runtime.clock.speed)
-        groups = await forecast_facts.waiting(conn, campaign.id, now)
+        basis = await _basis(conn, runtime, campaign, now)
+        groups = await forecast_facts.waiting(conn, campaign.id, now, _silent_since(basis.fates, now))
         under_way = sum(group.people for group in groups if group.is_under_way)
         limits = await limits_of(conn, runtime, campaign, facts, basis.fates, under_way, now)
     open_ = [group for group in groups if not group.lacks_data]
@@ -75,7 +77,7 @@ async def look_ahead(runtime: Runtime, campaign: Campaign) -> Outlook:
         fates=basis.fates,
         limits=limits,
         cohorts=[_cohort(group) for group in open_ if not group.is_under_way],
-        under_way=[_cohort(group) for group in open_ if group.is_under_way],
+        under_way=[_begun(group, runtime.settings.delivery_deadline_s) for group in open_ if group.is_under_way],
         pace_per_s=facts.calls_per_second / runtime.clock.speed,
     )
     course = await asyncio.to_thread(forecast, setup)  # the api goes on serving
@@ -89,15 +91,37 @@ async def look_ahead(runtime: Runtime, campaign: Campaign) -> Outlook:
     )
 
 
-async def _basis(conn: AsyncConnection, campaign: Campaign, speed: float) -> Basis:
-    own = await forecast_facts.seen(conn, [campaign.id], speed)
+async def _basis(conn: AsyncConnection, runtime: Runtime, campaign: Campaign, now: datetime) -> Basis:
+    own = await _seen(conn, runtime, campaign, [campaign.id], now)
     if (count := sum(each.attempts for each in own)) >= LEAST_SEEN:
         return Basis(OWN, count, fates_of(own))
-    latest = await forecast_facts.latest_campaigns(conn, campaign.account_id, campaign.channel, campaign.id)
-    seen = await forecast_facts.seen(conn, [campaign.id, *latest], speed)
-    if (count := sum(each.attempts for each in seen)) >= LEAST_SEEN:
-        return Basis(ACCOUNTS, count, fates_of(seen))
-    return Basis(TYPICAL, 0, typical(campaign.channel, speed))
+    for only_alike in (True, False):
+        latest = await forecast_facts.latest_campaigns(conn, campaign.id, only_alike=only_alike)
+        seen = await _seen(conn, runtime, campaign, [campaign.id, *latest], now)
+        if (count := sum(each.attempts for each in seen)) >= LEAST_SEEN:
+            return Basis(ACCOUNTS, count, fates_of(seen))
+    return Basis(TYPICAL, 0, typical(campaign.channel, runtime.clock.speed, runtime.settings.delivery_deadline_s))
+
+
+async def _seen(
+    conn: AsyncConnection, runtime: Runtime, campaign: Campaign, ids: Sequence[int], now: datetime
+) -> list[Seen]:
+    """What has ended, and the texts that nothing will be heard of: without them it would seem to end days too early."""
+    found = await forecast_facts.seen(conn, ids, runtime.clock.speed)
+    if campaign.channel == Channel.SMS and found:
+        count = await forecast_facts.silent(conn, ids, _silent_since(fates_of(found), now))
+        found += [silent(count, runtime.settings.delivery_deadline_s)] if count else []
+    return found
+
+
+def _silent_since(fates: Sequence[Fate], now: datetime) -> datetime:
+    """Texts that were sent by then and are not reported on will not be."""
+    return now - timedelta(seconds=min(patience_s(fates), LONGEST_PATIENCE_S))
+
+
+def _begun(group: Group, deadline_s: float) -> Cohort:
+    cohort = _cohort(group)
+    return cohort if group.silent_since_s is None else cohort._replace(due_s=group.silent_since_s + deadline_s)
 
 
 def _cohort(group: Group) -> Cohort:

@@ -27,7 +27,7 @@ from engine.store import call_hours, did_caps, senders, ten_dlc
 from engine.store.campaigns import Campaign
 from engine.store.senders import Sender
 
-TURNAROUND_S = 0.25  # real: from a place that is free until the next contact has taken it
+TURNAROUND_S = 0.1  # real: from a place that is free until the next contact has taken it; measured, 8 places of 0.83 s
 LOOK_S = 1.0  # real: until the coordinator has seen that a number is free again
 BUCKET_USE = 0.98  # of a number's calls per minute
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from engine.clock import iso
 from engine.dispatch.ceilings import Ceiling
-from engine.dispatch.judge import Case, Verdict
+from engine.dispatch.judge import Case, Verdict, allowed_by, known
 from engine.dispatch.refusal import Refusal
 from engine.outlook.choice import Choice
 from engine.rules.account_limits import TenDlc
@@ -28,7 +28,7 @@ _HELD = frozenset(
     }
 )
 _WHOM = {
-    Refusal.REGISTRY: "the number is on a do-not-call registry, and no written consent is on record",
+    Refusal.REGISTRY: "the number is on a do-not-call registry, without written consent or a business relationship",
     Refusal.NO_CONSENT: "the law asks for consent, and none of that class is on record",
     Refusal.ATTEMPT_CAP: "the person was contacted as often as a cap of the account, the campaign or a state allows",
     Refusal.REGISTRY_MISSING: "a registry must be asked of which no copy is loaded",
@@ -176,9 +176,15 @@ def _suppression(subject: Subject, verdict: Verdict | None) -> tuple[str, Mappin
 
 def _whom(subject: Subject, verdict: Verdict | None) -> tuple[str, Mapping[str, object]]:
     """Registries, consent and the caps per person; only what the campaign must ask is known."""
-    person = subject.case.fact.person
+    case = subject.case
+    person = known(case.fact, case.now)
+    passed = verdict is None or verdict.refusal is None
+    basis = allowed_by(case.hint, case.fact, case.campaign, case.copies, case.now) if passed else ""
     facts = {
         "registries": person.listed,
+        "allowedBy": basis or None,
+        "lastPurchaseAt": iso(person.relation.purchase_at) if person.relation.purchase_at else None,
+        "lastInquiryAt": iso(person.relation.inquiry_at) if person.relation.inquiry_at else None,
         "consent": person.consent.label,
         "contacts": [iso(at) for at in sorted(person.contacts)],
     }

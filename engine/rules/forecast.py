@@ -18,6 +18,7 @@ from engine.rules.retry import RetryRule, next_attempt
 from engine.rules.window import Hours
 
 ENDING = "contacts_under_way"
+UNKNOWN = "unknown"  # the outcome of texts that are never reported on
 STEPS = 1_000  # in the time that the campaign would take at its pace, and in each later tenfold of it
 SHORTEST_STEP_S, LONGEST_STEP_S = 0.05, 600.0
 LONGEST_WAIT_S = 86_400.0
@@ -45,7 +46,10 @@ class Fate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The campaign as it stands. Engine seconds; `limits` are used up by the run."""
+    """The campaign as it stands. Engine seconds; `limits` are used up by the run.
+
+    Of `under_way`, who is due later than now has been silent for long: a text that ends then, as `unknown`.
+    """
 
     now_s: float
     hours: Hours
@@ -125,6 +129,9 @@ class _Run:
         for each in setup.cohorts:
             self._waiting.add((kind_of[each.place], each.attempt), each.due_s, each.people, self._t, RETRIES)
         for each in setup.under_way:
+            if each.due_s > self._t:
+                self._end_silent(each, kind_of[each.place])
+                continue
             counts = self._fates_of(each.attempt, each.people)
             self._begin(self._t, (kind_of[each.place], each.attempt), counts, part=0.5)
 
@@ -180,6 +187,11 @@ class _Run:
                 if some:
                     self._end_at(rounded(at + last_s * part, self._step_s / 4), after, some)
         self._under_way += sum(by_fate)
+
+    def _end_silent(self, cohort: Cohort, place: int) -> None:
+        fate = Fate(UNKNOWN, False, 1.0, ())
+        self._end_at(cohort.due_s, self._after(fate, (place, cohort.attempt)), cohort.people)
+        self._under_way += cohort.people
 
     def _end_at(self, end_s: float, after: _After, people: int) -> None:
         if end_s not in self._ends:

@@ -6,10 +6,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from engine.rules.forecast import Fate
+from engine.rules.forecast import UNKNOWN, Fate
 from engine.rules.retry import FAILED
 
 LEAST_SEEN = 20  # attempts, before they are believed
+_PATIENCE = 4.0  # times what the slowest usual reports take
 
 
 class Seen(NamedTuple):
@@ -34,11 +35,24 @@ def fates_of(seen: Sequence[Seen]) -> tuple[Fate, ...]:
     return tuple(fates)
 
 
-def typical(channel: str, speed: float) -> tuple[Fate, ...]:
-    """For a `channel` of which nothing is known. `speed`: engine seconds per real second; phones ring in real ones."""
+def silent(attempts: int, deadline_s: float) -> Seen:
+    """Texts that no report has come of for so long that none will: they end at the deadline (engine seconds)."""
+    return Seen(UNKNOWN, attempts, (deadline_s,), 0.0)
+
+
+def patience_s(fates: Sequence[Fate]) -> float:
+    """After how long (engine seconds) a text without a report counts as one that will have none."""
+    return _PATIENCE * max((max(fate.lasts_s) for fate in fates if fate.outcome != UNKNOWN), default=float("inf"))
+
+
+def typical(channel: str, speed: float, deadline_s: float) -> tuple[Fate, ...]:
+    """For a `channel` of which nothing is known. `speed`: engine seconds per real second; phones ring in real ones.
+
+    `deadline_s`: engine seconds, at which texts without a report end.
+    """
     fates = []
     for row in _table()[channel]:
-        lasts_s = tuple(last_s * speed for last_s in row["lasts_s"])
+        lasts_s = tuple(last_s * speed for last_s in row["lasts_s"]) if "lasts_s" in row else (deadline_s,)
         agent_s = row.get("agent_s", 0) * speed
         fates.append(Fate(row["outcome"], row.get("is_retryable", False), row["share"], lasts_s, agent_s))
     return tuple(fates)

@@ -23,7 +23,7 @@ MOST_AGE = timedelta(days=31)
 BLOCK_LINES = 10_000
 BLOCK_BYTES = BLOCK_LINES // 8
 
-_OWN_LIST = "state_dnc"
+OWN_LIST = "state_dnc"
 _PLAIN = re.compile(rb"1?[2-9]\d{2}[2-9]\d{6}")
 _MOST_SHOWN = 20
 _MASKS = tuple(1 << bit for bit in range(8))
@@ -139,7 +139,7 @@ class RegistryReader:
 
 
 def _has_own_list(region: str) -> bool:
-    return any(_OWN_LIST in row.flags for row in rules().rows.get(region, ()))
+    return any(OWN_LIST in row.flags for row in rules().rows.get(region, ()))
 
 
 def with_own_list() -> list[str]:

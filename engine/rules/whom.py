@@ -1,5 +1,7 @@
 """May this person be contacted at all? Registries, consent and attempt caps, in this order, judged from known facts.
 
+Written consent opens a listed number, and an established business relationship does (`rules.relationship`).
+
 A reply is exempt from all three: a one-off contact within 24 h of the person's own message (an inquiry is a business
 relationship: 47 CFR 64.1200(f)(5)), unless a row of a state that may bind has the flag `no_reply_exemption`. So are the
 answers that the law asks for, which nobody judges.
@@ -7,16 +9,17 @@ answers that the law asks for, which nobody judges.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from engine.rules import attempt_caps, consent, registry
+from engine.rules import attempt_caps, consent, registry, relationship
 from engine.rules.attempt_caps import Cap
 from engine.rules.compliance import Compliance
 from engine.rules.consent import Consent
 from engine.rules.purpose import Purpose
+from engine.rules.relationship import STRANGER, Relationship
 from engine.rules.states import Row
 from engine.rules.whereabouts import Place
 from engine.rules.window import binding_rows
@@ -28,7 +31,7 @@ _NO_REPLY_EXEMPTION = "no_reply_exemption"
 class Bar(StrEnum):
     """Why not. Each is the reason on the prospect's row."""
 
-    REGISTRY = "registry"  # listed, without written consent
+    REGISTRY = "registry"  # listed, without written consent or a relationship
     NO_CONSENT = "no_consent"
     ATTEMPT_CAP = "attempt_cap"
     REGISTRY_MISSING = "registry_missing"  # no copy was loaded
@@ -50,9 +53,12 @@ class Person(NamedTuple):
     consent: Consent = Consent.NONE
     contacts: tuple[datetime, ...] = ()  # marketing contacts of the account within the longest period
     wrote_at: datetime | None = None  # their own last message to the account
+    relation: Relationship = STRANGER
+    ended_at: datetime | None = None  # of those listed: until then they wished to be left alone; `STILL`: they do
 
 
 UNREMARKABLE = Person()
+STILL = datetime(9000, 1, 1, tzinfo=UTC)  # the database's infinity has no Python form
 
 
 class Wants(NamedTuple):
@@ -97,7 +103,7 @@ def barred(kind: Kind, person: Person, place: Place, copies: Mapping[str, date],
     compliance = kind.compliance
     if is_reply(kind, person, place, now):
         return None
-    if compliance.requires_registry and kind.is_marketing and (found := _registered(person, place, copies, now)):
+    if compliance.requires_registry and kind.is_marketing and (found := _registered(kind, person, place, copies, now)):
         return found
     if compliance.requires_consent and person.consent < (needed := consent_needed(kind, place)):
         return Barred(Bar.NO_CONSENT, needed.label)
@@ -129,10 +135,26 @@ def counts(kind: Kind, person: Person, place: Place, now: datetime) -> bool:
     return kind.is_marketing and not is_reply(kind, person, place, now)
 
 
-def _registered(person: Person, place: Place, copies: Mapping[str, date], now: datetime) -> Barred | None:
-    """Only written consent opens a listed number."""
+def opened_by(kind: Kind, person: Person, place: Place, code: str, now: datetime) -> str:
+    """What opens the number of somebody whom the registry `code` lists; empty when nothing does."""
+    if person.consent >= Consent.EXPRESS_WRITTEN:
+        return "consent"
+    return relationship.excuses(person.relation, person.ended_at, code, _rows(kind, place), now)
+
+
+def allowed_by(kind: Kind, person: Person, place: Place, copies: Mapping[str, date], now: datetime) -> str:
+    """What a contact with somebody who is listed, and is not barred, rests on; empty when it needs nothing."""
+    if not (person.listed and kind.compliance.requires_registry and kind.is_marketing):
+        return ""
+    if is_reply(kind, person, place, now):
+        return "reply"
+    binding = [each for each in registry.binding(place.regions, copies) if each in person.listed]
+    return ", ".join(f"{each}: {opened_by(kind, person, place, each, now)}" for each in binding)
+
+
+def _registered(kind: Kind, person: Person, place: Place, copies: Mapping[str, date], now: datetime) -> Barred | None:
     for each in registry.binding(place.regions, copies):
-        if each in person.listed and person.consent < Consent.EXPRESS_WRITTEN:
+        if each in person.listed and not opened_by(kind, person, place, each, now):
             return Barred(Bar.REGISTRY, each)
         if fault := registry.unfit(each, copies, now.date()):
             return Barred(Bar.REGISTRY_MISSING if fault == "missing" else Bar.REGISTRY_STALE, each)

@@ -98,13 +98,15 @@ class Coordinator(Process):
 
     async def _rescue(self) -> bool:
         begun, world = boottime(), self._world
+        clock = world.steps.clock
+        engine_s = clock.now().timestamp()
         walks = [walk for walk in self._shard.dialing() if walk.cursor != START]
         if not walks:
             return False
         behind = await world.step(self, "queued_behind", world.steps.queued_behind(walks))
         found = 0
         for walk in walks:
-            lost = walk.left_behind(behind[walk.campaign.id], begun, SETTINGS.hint_lease_s)
+            lost = walk.left_behind(behind[walk.campaign.id], begun, clock, engine_s, SETTINGS.hint_lease_s)
             if lost:
                 again = await world.steps.read_due(walk.campaign.id, lost)
                 walk.waiting.extend(again)

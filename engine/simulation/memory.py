@@ -7,7 +7,7 @@ from random import Random
 from typing import TypeVar
 
 from engine.clock import Clock, real_now
-from engine.coordinator.shard import Claim, Due, Position, Walk
+from engine.coordinator.shard import Claim, Due, Position, Queued, Walk
 from engine.dispatch.facts import AttemptKey
 from engine.errors import Conflict
 from engine.ids import parse_attempt_ref
@@ -99,13 +99,13 @@ class MemorySteps(Intents, Settling):
     async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]:
         return [self._claim(walk, count) for walk, count in wanted]
 
-    async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, int]]:
-        found: dict[int, dict[int, int]] = {}
+    async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, Queued]]:
+        found: dict[int, dict[int, Queued]] = {}
         for walk in walks:
             cursor = _key_of(walk.cursor)
             queued = [row for row in self.of_campaign(walk.campaign.id) if row.state == _QUEUED]
             queued = sorted((row for row in queued if (row.next_at, row.id) <= cursor), key=_order)
-            found[walk.campaign.id] = {row.id: row.attempt for row in queued}
+            found[walk.campaign.id] = {row.id: Queued(row.attempt, self._due(row).due_s) for row in queued}
         return found
 
     async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]:

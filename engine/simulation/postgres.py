@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock
 from engine.coordinator import claim, inbox, watch
-from engine.coordinator.shard import Claim, Due, Walk
+from engine.coordinator.shard import Claim, Due, Queued, Walk
 from engine.dispatch import intent, settle
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
@@ -126,7 +126,7 @@ class PostgresSteps:
     async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]:
         return await claim.claim(self._reader, wanted, self.clock.now(), self.clock.speed)
 
-    async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, int]]:
+    async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, Queued]]:
         return await claim.queued_behind(self._reader, walks)
 
     async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]:

@@ -30,12 +30,17 @@ _WAITING = text(f"""
            reason like '{template.MISSING}:%' and next_attempt_at > :now as lacks_data,
            case when next_attempt_at > :now then ceil(extract(epoch from next_attempt_at) / :grain_s) * :grain_s
                 else '-infinity' end::float8 as due_s,
-           count(*) as people
-      from (select *, case when data is not null and cardinality(cast(:keys as text[])) > 0 then
+           count(*) as people,
+           case when sent_at <= :silent_since then ceil(extract(epoch from sent_at) / :grain_s) * :grain_s end::float8
+               as silent_since_s
+      from (select *, case when state + 0 = {ProspectState.SENT:d} then
+                   (select intent_at from attempts a
+                     where a.prospect_id = p.id and a.attempt = p.attempt) end as sent_at,
+                   case when data is not null and cardinality(cast(:keys as text[])) > 0 then
                    (select array_agg(data ->> key order by n)
                       from unnest(cast(:keys as text[])) with ordinality as k(key, n)) end as located
-              from prospects where campaign_id = :id and next_attempt_at < 'infinity') p
-     group by left(phone, case when phone like '+1%' then 5 else 7 end), 2, 3, 4, 5, 6
+              from prospects p where campaign_id = :id and next_attempt_at < 'infinity') p
+     group by left(phone, case when phone like '+1%' then 5 else 7 end), 2, 3, 4, 5, 6, 8
 """)
 _COUNT = text("select coalesce(sum(total), 0)::bigint from campaign_counts where campaign_id = :id")
 # The first so many people of a campaign in the order in which it calls: all of whose attempts have ended or will.
@@ -57,10 +62,21 @@ _SEEN = text(f"""
                             and outcome is not null and ended_at is not null) a
      group by a.outcome
 """)
+_SILENT = text(f"""
+    select count(*)
+      from unnest(cast(:ids as bigint[])) c(campaign_id)
+     cross join lateral (select id, attempt from prospects
+                          where campaign_id = c.campaign_id and state + 0 = {ProspectState.SENT:d}
+                          order by id limit :n) p
+      join attempts a on a.prospect_id = p.id and a.attempt = p.attempt
+     where a.intent_at <= :silent_since
+""")
 _LATEST = text("""
-    select id from campaigns
-     where account_id = :account_id and channel = :channel and id <> :id and not is_direct and started_at is not null
-     order by id desc limit 5
+    select c.id from campaigns c, campaigns own
+     where own.id = :id and c.account_id = own.account_id and c.channel = own.channel and c.id <> own.id
+       and not c.is_direct and c.started_at is not null
+       and (not :only_alike or (c.mode -> 'agent' is null) = (own.mode -> 'agent' is null))
+     order by c.id desc limit 5
 """)
 
 
@@ -74,15 +90,16 @@ class Group(NamedTuple):
     people: int
     is_under_way: bool
     lacks_data: bool
+    silent_since_s: float | None  # epoch seconds: of texts sent at or before `silent_since`, without a report so far
 
 
-async def waiting(conn: AsyncConnection, campaign_id: int, now: datetime) -> list[Group]:
+async def waiting(conn: AsyncConnection, campaign_id: int, now: datetime, silent_since: datetime) -> list[Group]:
     """Everybody who is open, in a few thousand groups. It looks at each row: about a second for a million."""
     names = (await conn.execute(_KEYS, {"id": campaign_id, "n": _MOST_ROWS})).scalars()
     keys = sorted(filter(is_of_location, names))
     total: int = (await conn.execute(_COUNT, {"id": campaign_id})).scalar_one()
     grain_s = _COARSE_S if total > _LARGE else _GRAIN_S
-    params = {"id": campaign_id, "now": now, "keys": keys, "grain_s": grain_s}
+    params = {"id": campaign_id, "now": now, "keys": keys, "grain_s": grain_s, "silent_since": silent_since}
     return [
         Group(
             row.phone,
@@ -92,6 +109,7 @@ async def waiting(conn: AsyncConnection, campaign_id: int, now: datetime) -> lis
             row.people,
             row.is_under_way,
             bool(row.lacks_data),
+            row.silent_since_s,
         )
         for row in await conn.execute(_WAITING, params)
     ]
@@ -112,7 +130,14 @@ async def seen(conn: AsyncConnection, campaign_ids: Sequence[int], speed: float)
     ]
 
 
-async def latest_campaigns(conn: AsyncConnection, account_id: int, channel: str, campaign_id: int) -> list[int]:
-    """The account's last campaigns of that channel, but for this one."""
-    params = {"account_id": account_id, "channel": channel, "id": campaign_id}
-    return list((await conn.execute(_LATEST, params)).scalars())
+async def silent(conn: AsyncConnection, campaign_ids: Sequence[int], silent_since: datetime) -> int:
+    """How many texts of these campaigns were sent by then and are not reported on, of some thousands of people."""
+    params = {"ids": arrays.numbers(campaign_ids), "n": MOST_SAMPLED, "silent_since": silent_since}
+    count: int = (await conn.execute(_SILENT, params)).scalar_one()
+    return count
+
+
+async def latest_campaigns(conn: AsyncConnection, campaign_id: int, *, only_alike: bool) -> list[int]:
+    """The last campaigns of its account and channel, but for itself; alike are those that have agents of their own, or
+    none, as it has: with an agent people talk for much longer."""
+    return list((await conn.execute(_LATEST, {"id": campaign_id, "only_alike": only_alike})).scalars())

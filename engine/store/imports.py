@@ -15,6 +15,7 @@ from psycopg import AsyncConnection as Psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.errors import Forbidden
 from engine.rules import consent_columns, template
 from engine.rules.campaign_config import SmsMode, parse_mode
 from engine.rules.csv_rows import BadRow, Batch, Row, RowReader
@@ -31,6 +32,7 @@ _STAGE = text(
     "create temporary table import_rows (phone text not null, data jsonb, reason text) on commit preserve rows"
 )
 _UNSTAGE = text("drop table import_rows")
+_NO_CONSENTS = "the file's column consent would be recorded, which this key may not; import it without that column"
 _COPY = "copy import_rows (phone, data, reason) from stdin"
 # A temporary table is read in the order it was written, so that the first of two equal numbers wins and ids follow the
 # file. The conflict target takes equal numbers within the file as well as those already there.
@@ -73,16 +75,23 @@ class ImportReport:
 
 
 async def run_import(
-    engine: AsyncEngine, campaign: Campaign, now: datetime, chunks: AsyncIterator[bytes], region: str = "US"
+    engine: AsyncEngine,
+    campaign: Campaign,
+    now: datetime,
+    chunks: AsyncIterator[bytes],
+    region: str = "US",
+    *,
+    may_consent: bool = True,
 ) -> ImportReport:
     """Reads the file to its end and adds its numbers; `region` (ISO 3166) reads numbers without a country code.
 
     People who lack a value that the campaign's text needs are added, but held with that reason; a later file that has
-    the value releases them.
+    the value releases them. `may_consent` false: a file in which somebody consents is refused.
 
     Raises Conflict when the campaign takes no prospects, before the body is read and again at the end; InvalidInput for
-    a file that is no contact list; Unavailable as `campaigns.locked`. Nothing is then added. Each import holds one
-    connection of `engine` until the file ends: give it an engine of its own, or bound the number of imports.
+    a file that is no contact list; Forbidden as above; Unavailable as `campaigns.locked`. Nothing is then added. Each
+    import holds one connection of `engine` until the file ends: give it an engine of its own, or bound the number of
+    imports.
     """
     async with engine.connect() as conn:
         await prospects.check_open(conn, campaign)
@@ -91,7 +100,7 @@ async def run_import(
             await conn.execute(_STAGE)
             await conn.execute(consents.STAGE)
             await conn.commit()
-            report, staged = await _stage(conn, chunks, RowReader(region), _text_of(campaign), now)
+            report, staged = await _stage(conn, chunks, RowReader(region), _text_of(campaign), now, may_consent)
             if staged:
                 await _move(conn, campaign, now, report)
             report.duplicates = staged - report.added - report.released
@@ -111,7 +120,12 @@ def _text_of(campaign: Campaign) -> Template:
 
 
 async def _stage(
-    conn: AsyncConnection, chunks: AsyncIterator[bytes], reader: RowReader, said: Template, now: datetime
+    conn: AsyncConnection,
+    chunks: AsyncIterator[bytes],
+    reader: RowReader,
+    said: Template,
+    now: datetime,
+    may_consent: bool,
 ) -> tuple[ImportReport, int]:
     """Parses and stages the file; the report so far, and how many rows are staged."""
     driver = (await conn.get_raw_connection()).driver_connection
@@ -125,6 +139,8 @@ async def _stage(
         async with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
             await copy.write(block)
         if allowed:
+            if not may_consent:
+                raise Forbidden(_NO_CONSENTS)
             async with driver.cursor() as cursor, cursor.copy(consents.COPY) as copy:
                 await copy.write(allowed)
         await driver.commit()

@@ -46,6 +46,9 @@ _FIND = text("""
      where k.hash = :hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > :real_now)
 """)
 _IS_ACCOUNT_WIDE = text("select user_id is null and team_id is null from api_keys where id = :id")
+_HAS_LIVE = text("""
+    select exists (select from api_keys where account_id = :account_id and is_live and revoked_at is null)
+""")
 _LIST = text(f"select {_COLUMNS} from api_keys where account_id = :account_id order by id")
 _REVOKE = text("""
     update api_keys set revoked_at = :real_now
@@ -128,6 +131,11 @@ async def find_key(conn: AsyncConnection, secret: str) -> Key | None:
 async def is_account_wide(conn: AsyncConnection, key_id: int) -> bool:
     """Whether a key hears of the whole account, and not only of a user's or a team's numbers."""
     return bool((await conn.execute(_IS_ACCOUNT_WIDE, {"id": key_id})).scalar())
+
+
+async def has_live(conn: AsyncConnection, account_id: int) -> bool:
+    """Whether the account has a live key that is not revoked, though its time may be over."""
+    return bool((await conn.execute(_HAS_LIVE, {"account_id": account_id})).scalar())
 
 
 async def list_keys(conn: AsyncConnection, account_id: int) -> list[Key]:

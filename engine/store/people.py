@@ -15,15 +15,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.rules.attempt_caps import LONGEST_PERIOD_S
 from engine.rules.consent import Consent
 from engine.rules.registry import BLOCK_LINES
-from engine.rules.whom import UNREMARKABLE, Kind, Person, Wants, wants
+from engine.rules.whom import STILL, UNREMARKABLE, Kind, Person, Wants, wants
 from engine.store import arrays
 
 _LISTED, _CONSENT, _CONTACTS, _WROTE, _LIVE = 1, 2, 4, 8, 16
 
-# By flag: the column, and its look-up.
+# Until when the person wished to be left alone: there is no business relationship from before. Only of those listed.
+_ENDED = f"""(select max(at) from (
+    select recorded_at as at from consents where account_id = h.account_id and phone = h.phone and class = 0
+    union all
+    select lifted_at from lifted_suppressions where account_id = h.account_id and phone = h.phone
+    union all
+    select timestamptz '{STILL.isoformat()}' from suppressions
+     where account_id = h.account_id and phone = h.phone) e)"""
+_NOTHING = {_LISTED: "null, null"}  # columns of a look-up that nobody wants
+
+# By flag: the columns, and their look-up.
 _LOOKUPS: Mapping[int, tuple[str, str]] = {
     _LISTED: (
-        "w_r.listed",
+        f"w_r.listed, case when w_r.listed is not null then {_ENDED} end as ended_at",
         f"""left join lateral (select array_agg(c.registry) as listed
                            from registry_blocks b join registry_copies c on c.id = b.copy_id and c.is_current
                           where h.wants & {_LISTED} <> 0 and b.block = h.number / {BLOCK_LINES}
@@ -65,7 +75,10 @@ class Lookups(NamedTuple):
 def lookups(wanted: int) -> Lookups:
     """Only what one of the hints wants, by the sum of their flags: a join costs some 0.3 µs each even where its
     condition is false."""
-    some = [(column, join) if wanted & flag else ("null", "") for flag, (column, join) in _LOOKUPS.items()]
+    some = [
+        (columns, join) if wanted & flag else (_NOTHING.get(flag, "null"), "")
+        for flag, (columns, join) in _LOOKUPS.items()
+    ]
     return Lookups(", ".join(column for column, _ in some), "\n".join(join for _, join in some))
 
 
@@ -106,11 +119,17 @@ def since(now: datetime) -> datetime:
     return now - timedelta(seconds=LONGEST_PERIOD_S)
 
 
-def person(listed: Sequence[str] | None, consent: int | None, contacts: Any, wrote_at: datetime | None) -> Person:
+def person(
+    listed: Sequence[str] | None,
+    ended_at: datetime | None,
+    consent: int | None,
+    contacts: Any,
+    wrote_at: datetime | None,
+) -> Person:
     """From the columns of `lookups`."""
     if listed is None and consent is None and contacts is None and wrote_at is None:
         return UNREMARKABLE
-    return Person(tuple(listed or ()), Consent(consent or 0), tuple(contacts or ()), wrote_at)
+    return Person(tuple(listed or ()), Consent(consent or 0), tuple(contacts or ()), wrote_at, ended_at=ended_at)
 
 
 async def read(conn: AsyncConnection, account_id: int, phone: str, kind: Kind, is_live: bool, now: datetime) -> Person:

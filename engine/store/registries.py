@@ -12,6 +12,7 @@ from psycopg import AsyncConnection as Psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.errors import Conflict
 from engine.store import locks
 
 _BEGIN = text("""
@@ -51,11 +52,16 @@ async def replace(
     """Loads a copy and puts it in the place of the one in use. Two loads of one registry come one after the other.
 
     Until the end of its one transaction everybody reads the copy before. Nothing that they do waits for it.
+    Raises Conflict when the copy in use is of a later day: whoever has registered since would be called again.
     """
     async with engine.begin() as conn:
         await conn.execute(text("set local statement_timeout = 0"))
         await conn.execute(text("set local idle_in_transaction_session_timeout = 0"))
         await locks.lock_exclusive(conn, [locks.named_key(f"registry {registry}")])
+        if (used := (await dates(conn)).get(registry)) is not None and used > as_of:
+            raise Conflict(
+                f"the copy in use is of {used}, later than {as_of}; nothing was loaded", {"as_of": str(used)}
+            )
         params = {"registry": registry, "as_of": as_of, "sha256": sha256, "now": now}
         copy_id: int = (await conn.execute(_BEGIN, params)).scalar_one()
         await _copy(conn, copy_id, blocks)

@@ -46,10 +46,17 @@ _ADD = text(f"""
     {AGAIN}
     returning renewed_at is null
 """)
+# What is lifted is remembered: the wish to be left alone has ended every business relationship from before.
 _LIFT = text(f"""
-    delete from suppressions where account_id = :account_id and phone = :phone and source = '{SMS_KEYWORD}'
+    with lifted as (
+        delete from suppressions where account_id = :account_id and phone = :phone
+           and (:is_theirs is false or source = '{SMS_KEYWORD}')
+        returning account_id, phone, created_at)
+    insert into lifted_suppressions (account_id, phone, suppressed_at, lifted_at)
+    select account_id, phone, created_at, :now from lifted
+    on conflict (account_id, phone) do update set lifted_at = excluded.lifted_at
 """)
-_REMOVE = text("delete from suppressions where account_id = :account_id and phone = :phone")
+_FORGET_LIFTED = text("delete from lifted_suppressions where lifted_at < :before")
 _COLUMNS = "phone, reason, source, created_at, channel"
 _GET = text(f"select {_COLUMNS} from suppressions where account_id = :account_id and phone = :phone")
 _PAGE = text(f"""
@@ -118,7 +125,7 @@ async def remove(
     found = await get(conn, account_id, phone)
     if found is None:
         return None
-    await conn.execute(_REMOVE, {"account_id": account_id, "phone": phone})
+    await conn.execute(_LIFT, {"account_id": account_id, "phone": phone, "now": now, "is_theirs": False})
     detail = {"reason": reason, "source": found.source, "channel": found.channel, "was": found.reason}
     await audit.record(conn, account_id, actor, "suppression.remove", phone, now, detail)
     return found
@@ -127,7 +134,8 @@ async def remove(
 async def lift(conn: AsyncConnection, account_id: int, phone: str, now: datetime) -> bool:
     """Takes back what the person's own keyword did, and nothing else; audited. False when there was no such thing."""
     await locks.lock_exclusive(conn, keys(account_id, [phone]))
-    if not (await conn.execute(_LIFT, {"account_id": account_id, "phone": phone})).rowcount:
+    params = {"account_id": account_id, "phone": phone, "now": now, "is_theirs": True}
+    if not (await conn.execute(_LIFT, params)).rowcount:
         return False
     await audit.record(conn, account_id, "recipient", "suppression.lift", phone, now)
     return True
@@ -164,6 +172,11 @@ async def forget(conn: AsyncConnection, account_id: int, phones: Sequence[str], 
     if forgotten:
         await audit.record(conn, account_id, "engine", "suppression.expire", f"{forgotten} numbers", now)
     return forgotten
+
+
+async def forget_lifted(conn: AsyncConnection, before: datetime) -> None:
+    """Drops what was lifted before then: no business relationship from before that is left to be ended."""
+    await conn.execute(_FORGET_LIFTED, {"before": before})
 
 
 def keys(account_id: int, phones: Sequence[str]) -> list[int]:

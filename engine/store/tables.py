@@ -198,6 +198,7 @@ attempts = Table(
     Column("encoding", Text),  # of an SMS: GSM-7 or UCS-2
     Column("error_code", Text),  # the carrier's, of a text that failed
     Column("rules_version", Text, nullable=False),  # of the contact rules that allowed it
+    Column("allowed_by", Text),  # of somebody on a registry: consent, or which relationship
     at("check_at"),  # real: when the watch looks at it next; null once it is over
     Column("command", JSONB),  # the command that the carrier has yet to carry out; a document carrier's plan
     Column("command_no", SmallInteger, nullable=False, server_default=text("0")),

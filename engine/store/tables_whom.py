@@ -62,6 +62,16 @@ consents = Table(
     Index("consents_account", "account_id", "id"),
 )
 
+# Of numbers that may be contacted again: which wish to be left alone was lifted last.
+lifted_suppressions = Table(
+    "lifted_suppressions",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("phone", Text, primary_key=True),
+    at("suppressed_at", nullable=False),
+    at("lifted_at", nullable=False),
+)
+
 # One row per marketing contact, written with its intent and kept for as long as a cap reaches back.
 person_contacts = Table(
     "person_contacts",

@@ -91,14 +91,22 @@ class Stack:
 
 @contextmanager
 def running_stack(
-    folder: Path, *, workers: int = 2, coordinators: int = 1, civil_speed: float = CIVIL_SPEED, **settings: str
+    folder: Path,
+    *,
+    workers: int = 2,
+    coordinators: int = 1,
+    civil_speed: float = CIVIL_SPEED,
+    magic: bool = False,
+    **settings: str,
 ) -> Iterator[Stack]:
-    """Everything that `carillon dev` starts, with the logs of all processes in a file."""
+    """Everything that `carillon dev` starts, with the logs of all processes in a file. `magic`: numbers choose what
+    becomes of them (`engine.carriers.network.behaviour.MAGIC`)."""
     log = folder / "processes.log"
     with start_servers(folder / "data", keep=False) as running, log.open("w") as lines:
         servers = running.servers
         with Supervisor(servers.environment(), TerminalLog(lines)) as supervisor:
-            network = start_network(supervisor, servers.folder, {"seed": 4, "speed": SPEED, "latency": PATIENCE})
+            config = {"seed": 4, "speed": SPEED, "latency": PATIENCE, "magic": magic}
+            network = start_network(supervisor, servers.folder, config)
             port = choose_port(0)
             # While both apis are away, a busy machine makes more events than the usual thousand.
             environment = {**engine_environment(network, port), "CARILLON_REPLAY_LIMIT": "20000", **settings}

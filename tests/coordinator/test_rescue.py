@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from redis import RedisError
@@ -12,7 +13,7 @@ from engine.clock import Clock
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.lease import Lease
 from engine.coordinator.rescue import Rescue
-from engine.coordinator.shard import Shard, Walk
+from engine.coordinator.shard import Position, Shard, Walk
 from engine.runtime import Runtime, connect_redis
 from tests.coordinator.conftest import MakeCampaign, add_dids, add_prospects, messages
 from tests.coordinator.test_dispatch import until_sent
@@ -65,6 +66,15 @@ async def test_a_queue_that_was_lost_is_filled_again_at_once(
     await until_sent(dispatch, shard, 20)
     assert len(await messages(runtime.queue)) == 20
     assert await rescue.run_once() == 0  # and that was that
+
+
+async def test_the_mark_outlives_the_longest_rest(runtime: Runtime, shard: Shard) -> None:
+    """A look back that takes its time is followed by a long rest; a mark that expires in it would look like a flush."""
+    rescue = Rescue(runtime, shard)
+    rescue.every_s = 200.0
+    await rescue.run_once()
+    (mark,) = await runtime.queue.keys("carillon:queue:*")
+    assert await runtime.queue.ttl(mark) > 2 * 200
 
 
 async def test_after_an_outage_hints_are_not_waited_for(
@@ -124,6 +134,25 @@ async def test_a_retry_is_enqueued_though_its_first_attempt_has_a_hint(
         walk.look_at = 0.0
     assert await until_sent(dispatch, shard, 1) == 1
     assert [args[3] for args in await messages(runtime.queue)] == [1, 2]
+
+
+async def test_a_row_that_was_put_off_behind_the_cursor_waits_for_no_lease(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    """An intent that found no room writes a time a moment ahead; when it commits late the cursor has passed it."""
+    await make_campaign(prospects=5)
+    await add_dids(db, clock)
+    await lease.run_once()
+    await until_sent(Dispatch(runtime, shard), shard, 5)
+    (walk,) = shard.walks.values()
+    age_hints(walk, 1.0)
+    walk.cursor = Position(clock.now().isoformat(), 0)
+    async with db.begin() as conn:
+        put_off = "update prospects set reason = 'too_many_calls', next_attempt_at = :at where id % 2 = 0"
+        await conn.execute(text(put_off), {"at": clock.now() - timedelta(seconds=0.5 * clock.speed)})
+    renewed = await Rescue(runtime, shard).run_once()
+    assert renewed == len(walk.waiting) in (2, 3)
+    assert len(walk.hints) == 5 - renewed  # those that nobody has begun keep theirs, and their leases
 
 
 async def test_a_claim_stays_flat_under_an_old_snapshot(

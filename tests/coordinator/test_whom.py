@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import orjson
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock
@@ -92,3 +93,17 @@ async def test_suppressions_are_forgotten_after_their_states_term_and_contacts_a
     assert kept == [("+12125550148",), ("+17035550147",)]
     assert await run(db, "select account_id, action, subject from audit") == [(7, "suppression.expire", "2 numbers")]
     assert len(await run(db, "select * from person_contacts")) == 1
+
+
+async def test_suppressions_are_forgotten_though_forgetting_contacts_fails(
+    runtime: Runtime, db: AsyncEngine, clock: Clock
+) -> None:
+    old = clock.now() - timedelta(days=6 * 366)
+    await run(db, "insert into suppressions values (7, '+12125550147', 'stop', 'sms_text', :at)", at=old)
+    await run(db, "alter table person_contacts rename to away")
+    try:
+        with pytest.raises(DBAPIError):
+            await Purge(runtime).run_once()
+    finally:
+        await run(db, "alter table away rename to person_contacts")
+    assert await run(db, "select phone from suppressions") == []

@@ -9,9 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock, starting_at
+from engine.coordinator import pace
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.lease import Lease
 from engine.coordinator.shard import Shard
+from engine.coordinator.windows import MOST_STRIDES
 from engine.dispatch.hints import Hint
 from engine.dispatch.intent import IntentContext, commit_intents
 from engine.rules.telephony import Channel
@@ -160,3 +162,27 @@ async def test_a_row_that_has_moved_on_stays_as_it_is(
         await conn.execute(lock, {"phone": NEW_YORK})
         assert await until_sent(dispatch, shard, 1, tries=2) == 0
     assert [row[0] for row in await waiting(db)] == ["+12125550102"]
+
+
+async def test_long_strides_share_what_one_tick_may_read(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    """Two campaigns with thousands of people who are asleep, each of which would fill the tick by itself."""
+    asleep = [await make_campaign(calls_per_second=10) for _ in range(2)]
+    crowd = text("""
+        insert into prospects (campaign_id, account_id, phone)
+        select :c, :a, '+1212' || 5550000 + n from generate_series(1, 4000) n
+    """)
+    async with db.begin() as conn:
+        for campaign in asleep:
+            await conn.execute(crowd, {"c": campaign.id, "a": ACCOUNT})
+    await add_dids(db, clock)
+    await lease.run_once()
+    for campaign in asleep:
+        shard.walks[campaign.id].stride = MOST_STRIDES
+    await Dispatch(runtime, shard).run_once()
+    async with db.connect() as conn:
+        query = text("select campaign_id, count(*) from prospects where reason is not null group by 1")
+        put_off = {row[0]: row[1] for row in await conn.execute(query)}
+    assert sum(put_off.values()) <= pace.MOST_PER_TICK
+    assert min(put_off[campaign.id] for campaign in asleep) >= pace.MOST_PER_TICK // 3

@@ -1,5 +1,6 @@
 """Forecasts over HTTP and on the command line: what they read, and what they say of it."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -163,3 +164,56 @@ async def test_a_forecast_of_what_is_under_way_counts_it(api: Api) -> None:
     assert (found["waiting"] + found["underWay"], found["contacts"]) == (10, found["waiting"])
     assert found["points"][-1]["done"] == 10
     assert timedelta(seconds=lasts(found)) < timedelta(minutes=3)
+
+
+async def test_texts_that_nothing_is_heard_of_keep_a_campaign_open_until_their_deadline(api: Api) -> None:
+    client = await api.client(numbers=[DID])
+    texts = {"channel": "sms", "mode": {"message": "Hello. Reply STOP to opt out"}}
+    first = await started(client, *PEOPLE[:50], **texts)
+    insert = """
+        insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
+                              outcome, rules_version, intent_at, ended_at)
+        select id, 1, campaign_id, account_id, phone, 1, :did, 'x', case when id % 10 = 0 then 3 else 9 end,
+               case when id % 10 = 0 then null else 8 end, 'x', cast(:at as timestamptz),
+               case when id % 10 = 0 then null else cast(:at as timestamptz) + interval '5 seconds' end from prospects
+    """
+    at = api.runtime.clock.now() - timedelta(hours=1)
+    await execute(api, insert, did=DID, at=at)
+    await execute(api, "update prospects set state = case when id % 10 = 0 then 3 else 4 end")
+    await execute(api, "update prospects set next_attempt_at = 'infinity' where state = 4")
+    own = await forecast(client, first)
+    assert own["basis"]["attempts"] == 50
+    assert own["basis"]["outcomes"]["unknown"] == pytest.approx(0.1)
+    assert (own["underWay"], own["points"][-1]["done"]) == (5, 5)
+    assert lasts(own) == pytest.approx(71 * 3_600, abs=60)
+
+
+async def test_no_account_takes_all_places_for_forecasts(api: Api) -> None:
+    """Each takes a processor for some seconds: one account's second waits, another's does not."""
+    greedy, other = await api.client(numbers=[DID]), await api.client(numbers=["+12135550199"])
+    theirs, anothers = await started(greedy, *PEOPLE[:3]), await started(other, *PEOPLE[:3])
+    async with api.held.forecasts.take(greedy.account_id):
+        waiting = asyncio.create_task(forecast(greedy, theirs))
+        for _ in range(3):
+            await forecast(other, anothers)
+        assert not waiting.done()
+    assert (await waiting)["waiting"] == 3
+
+
+async def test_how_long_calls_last_is_taken_from_campaigns_that_have_agents_too(api: Api) -> None:
+    """Without agents of its own a campaign's calls end at the hello; those of the other kind tell little of it."""
+    client = await api.client(numbers=[DID])
+    agent = {"kind": "sip", "uri": "sip:team@example.com", "capacity": 3}
+    insert = """
+        insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number, carrier, state,
+                              outcome, rules_version, intent_at, ended_at)
+        select id, 1, campaign_id, account_id, phone, 1, :did, 'x', 9, 1, 'x', now(), now() + cast(:lasts as interval)
+          from prospects where state = 0
+    """
+    for mode, lasts_s in (({"agent": agent}, 300), ({}, 10)):
+        await started(client, *PEOPLE[:30], mode=mode)
+        await execute(api, insert, did=DID, lasts=timedelta(seconds=lasts_s))
+        await execute(api, "update prospects set state = 4, outcome = 1, next_attempt_at = 'infinity'")
+    few = PEOPLE[:3]
+    assert lasts(await forecast(client, await started(client, *few, mode={"agent": agent}))) > 300
+    assert lasts(await forecast(client, await started(client, *few, mode={}))) < 60

@@ -12,7 +12,7 @@ from engine.rules.area_codes import area_codes
 from engine.rules.did_policy import Caps
 from engine.rules.forecast import Course, Fate, Setup, forecast
 from engine.rules.forecast_demand import Cohort, alike, spread
-from engine.rules.forecast_fates import Seen, fates_of, typical
+from engine.rules.forecast_fates import Seen, fates_of, patience_s, silent, typical
 from engine.rules.forecast_supply import Begun, Ceiling, Limit, PartsPerDay, Rate, Texters, VoiceNumbers, Voices
 from engine.rules.purpose import Purpose
 from engine.rules.retry import NO_RETRY, RetryRule
@@ -149,6 +149,13 @@ def test_who_is_under_way_ends_and_may_be_tried_again() -> None:
     assert (course.contacts, course.done, course.left) == (4, 8, 0)
 
 
+def test_a_text_that_nothing_is_heard_of_ends_at_its_deadline() -> None:
+    under_way = [Cohort(NEW_YORK, 1, EVER, 8), Cohort(NEW_YORK, 1, T + 7_200, 2)]
+    course = forecast(Setup(T, ANY_HOUR, 0, RetryRule(1, 600), ANSWERED, [Rate("pace", 10)], (), under_way))
+    assert (course.contacts, course.done, course.left) == (0, 10, 0)
+    assert took(course) == pytest.approx(7_200)
+
+
 def test_points_lie_at_even_distances_and_end_at_the_end() -> None:
     course = run(1_000)
     points = course.at_even_distances(11)
@@ -168,7 +175,7 @@ def test_places_whose_hours_are_alike_are_one() -> None:
 def test_a_million_people_take_seconds() -> None:
     places = sorted({whereabouts(f"+1{a.code}5550100") for a in area_codes().values() if a.zones}, key=str)
     cohorts = [Cohort(place, 1, EVER, 1_000_000 // len(places)) for place in places]
-    fates, began = typical("voice", 1.0), time.process_time()
+    fates, began = typical("voice", 1.0, 259_200.0), time.process_time()
     pace = [Rate("pace", 20.0)]
     course = forecast(Setup(T, hours("voice"), 3.0, RetryRule(2, 4 * 3_600), fates, pace, cohorts, pace_per_s=20.0))
     assert course.done == sum(cohort.people for cohort in cohorts)
@@ -230,9 +237,18 @@ def test_failures_are_told_apart_by_whether_a_retry_helps() -> None:
 
 @pytest.mark.parametrize("channel", ["voice", "sms"])
 def test_what_is_typical_adds_up_and_runs_with_the_clock(channel: str) -> None:
-    assert sum(fate.share for fate in typical(channel, 1.0)) == pytest.approx(1.0)
-    fast = typical(channel, 60.0)
-    assert [fate.mean_s for fate in fast] == pytest.approx([60 * fate.mean_s for fate in typical(channel, 1.0)])
+    usual, fast = typical(channel, 1.0, 7_200.0), typical(channel, 60.0, 7_200.0)
+    assert sum(fate.share for fate in usual) == pytest.approx(1.0)
+    for one, other in zip(usual, fast, strict=True):  # the deadline is engine time already
+        assert other.mean_s == pytest.approx(one.mean_s * (1 if one.outcome == "unknown" else 60))
+
+
+def test_patience_is_by_the_reports_that_do_come() -> None:
+    seen = [Seen("delivered", 90, (1.0, 5.0), 0.0), Seen("unknown", 1, (7_000.0,), 0.0), silent(9, 7_200.0)]
+    fates = fates_of(seen)
+    assert patience_s(fates) == 20.0
+    assert sum(fate.share for fate in fates if fate.outcome == "unknown") == pytest.approx(0.1)
+    assert patience_s(fates_of([silent(9, 7_200.0)])) == float("inf")
 
 
 def test_a_rate_loses_nothing_between_steps() -> None:

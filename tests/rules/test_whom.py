@@ -10,8 +10,9 @@ from engine.rules.attempt_caps import DEFAULT_CAP, Cap
 from engine.rules.compliance import USUAL, Compliance, parse_compliance
 from engine.rules.consent import Consent
 from engine.rules.purpose import Purpose
+from engine.rules.relationship import Relationship
 from engine.rules.whereabouts import whereabouts
-from engine.rules.whom import Bar, Barred, Kind, Person, barred, counts, wants
+from engine.rules.whom import Bar, Barred, Kind, Person, allowed_by, barred, counts, wants
 from engine.rules.window import use_rows
 
 NOW = datetime(2026, 3, 11, 18, 0, tzinfo=UTC)
@@ -19,8 +20,10 @@ NEW_YORK, MAINE, PENNSYLVANIA = map(whereabouts, ("+12125550123", "+12075550123"
 STRICT = Compliance(requires_registry=True, requires_consent=True)
 CAMPAIGN = Kind("voice", Purpose.MARKETING, is_automated=True, is_one_off=False, compliance=STRICT)
 LAX = replace(CAMPAIGN, compliance=USUAL)
+LIVE = replace(CAMPAIGN, is_automated=False)
 ONE_OFF = replace(CAMPAIGN, is_one_off=True)
 FRESH = {"US": date(2026, 3, 1), "US-PA": date(2026, 3, 1)}
+CUSTOMER = Relationship(purchase_at=NOW - timedelta(days=100))
 WRITTEN = Person(consent=Consent.EXPRESS_WRITTEN)
 
 
@@ -48,6 +51,12 @@ THRICE = tuple(map(ago, (1, 2, 3)))
         (CAMPAIGN, WRITTEN, PENNSYLVANIA, {"US": FRESH["US"]}, Barred(Bar.REGISTRY_MISSING, "US-PA")),
         (CAMPAIGN, WRITTEN._replace(listed=("US-PA",)), NEW_YORK, FRESH, None),  # another state's list
         (replace(CAMPAIGN, purpose=Purpose.INFORMATIONAL), Person(("US",), Consent.EXPRESS), NEW_YORK, {}, None),
+        # a relationship opens the registry, and nothing else
+        (LIVE, Person(("US",), relation=CUSTOMER), NEW_YORK, FRESH, None),
+        (LIVE, Person(("US", "US-PA"), relation=CUSTOMER), PENNSYLVANIA, FRESH, None),
+        (LIVE, Person(("US",), relation=CUSTOMER, ended_at=NOW), NEW_YORK, FRESH, Barred(Bar.REGISTRY, "US")),
+        (LIVE, Person(("US",), relation=CUSTOMER), NEW_YORK, {}, Barred(Bar.REGISTRY_MISSING, "US")),
+        (CAMPAIGN, Person(("US",), relation=CUSTOMER), NEW_YORK, FRESH, Barred(Bar.NO_CONSENT, "express_written")),
         # consent
         (replace(CAMPAIGN, is_automated=False), Person(), NEW_YORK, FRESH, None),
         (
@@ -78,6 +87,21 @@ THRICE = tuple(map(ago, (1, 2, 3)))
 )
 def test_whom_a_rule_bars(kind: Kind, person: Person, place, copies, expected: Barred | None) -> None:  # type: ignore[no-untyped-def]
     assert barred(kind, person, place, copies, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "person", "place", "expected"),
+    [
+        (LIVE, Person(), PENNSYLVANIA, ""),
+        (LIVE, Person(("US-PA",)), NEW_YORK, ""),
+        (LIVE, WRITTEN._replace(listed=("US", "US-PA")), PENNSYLVANIA, "US: consent, US-PA: consent"),
+        (LIVE, Person(("US",), relation=CUSTOMER), NEW_YORK, "US: purchase 2025-12-01"),
+        (ONE_OFF, Person(("US",), wrote_at=ago(1)), NEW_YORK, "reply"),
+        (LAX, Person(("US",)), NEW_YORK, ""),
+    ],
+)
+def test_what_a_contact_with_somebody_listed_rests_on(kind: Kind, person: Person, place, expected: str) -> None:  # type: ignore[no-untyped-def]
+    assert allowed_by(kind, person, place, FRESH, NOW) == expected
 
 
 def test_a_states_row_may_forbid_the_exemption_of_replies() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from engine.carriers.port import Outcome, Receipt
 from engine.clock import Clock, real_now
-from engine.coordinator.shard import START, Walk
+from engine.coordinator.shard import START, Queued, Walk
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
 from engine.dispatch.intent import Intent, IntentBatch
@@ -241,7 +241,7 @@ async def test_a_claim_walks_on_and_the_look_behind_sees_what_is_left(steps: Ste
     walk.cursor = first.cursor
     (second,) = await steps.claim([(walk, 2)])
     assert [due.phone for due in second.due] == ["+13125550103"]
-    assert await steps.queued_behind([walk]) == {VOICE: {1: 1, 2: 1}}
+    assert await steps.queued_behind([walk]) == {VOICE: dict.fromkeys([1, 2], Queued(1, float("-inf")))}
     assert [due.prospect_id for due in await steps.read_due(VOICE, [2, 9])] == [2]
     walk.cursor = second.cursor
     (third,) = await steps.claim([(walk, 2)])

@@ -1,7 +1,7 @@
 """`carillon dnc`: a registry's file on disk becomes the copy in use, or nothing does."""
 
 import hashlib
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -66,3 +66,22 @@ async def test_what_is_refused_loads_nothing(
     assert (code, said in err) == (1, True), out + err
     assert "Traceback" not in err
     assert await copies(db) == {}
+
+
+async def test_an_older_file_does_not_replace_a_newer_one(
+    db: AsyncEngine, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Whoever registered in between would be called again. The same day's file may be loaded once more."""
+    today, file = real_now().date(), tmp_path / "dnc.txt"
+
+    async def load(number: str, day: date) -> tuple[int, str, str]:
+        file.write_text(f"{number}\n")
+        return await carillon("dnc", "load", str(file), "--registry", "PA", "--as-of", str(day), **environment)
+
+    assert (await load("2155550147", today))[0] == 0
+    newer = await copies(db)
+    code, _, err = await load("2155550148", today - timedelta(days=1))
+    assert (code, f"of {today}" in err.replace("\n", " ")) == (1, True), err
+    assert await copies(db) == newer
+    assert (await load("2155550148", today))[0] == 0
+    assert await copies(db) != newer

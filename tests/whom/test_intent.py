@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import orjson
 import pytest
+from sqlalchemy import text
 
 from engine.clock import Clock, starting_at
 from engine.dispatch.intent import commit_intents
@@ -12,6 +13,7 @@ from engine.dispatch.refusal import Refusal
 from engine.rules.attempt import AttemptState
 from tests.conftest import LEGAL_HOUR
 from tests.dispatch.conftest import World
+from tests.store.conftest import until
 from tests.whom.conftest import (
     ANOTHER,
     IN_MAINE,
@@ -23,6 +25,7 @@ from tests.whom.conftest import (
     context,
     intend,
     load,
+    queued,
     reasons,
     setting,
 )
@@ -95,6 +98,29 @@ async def test_for_want_of_a_states_copy_its_people_wait(world: World, did: int,
     assert reasons(await intend(world, campaign, did, clock)) == [Refusal.REGISTRY]
 
 
+async def test_a_copy_that_comes_in_the_middle_of_an_intent_is_not_believed_yet(
+    world: World, did: int, clock: Clock
+) -> None:
+    """Its date is read before the look-up in it: never the other way round, an old list with a new date."""
+    await setting(world, require_registry=True)
+    hints = await queued(world, await world.campaign(phones=[PERSON]), did)
+
+    async def looks_up() -> bool:
+        return bool(await world.execute("select from pg_locks where locktype = 'relation' and not granted"))
+
+    async with world.db.connect() as conn:
+        await conn.execute(text("set idle_in_transaction_session_timeout = 0"))
+        await conn.execute(text("lock table registry_blocks in access exclusive mode"))
+        deciding = asyncio.create_task(commit_intents(world.db, hints, context(clock)))
+        await until(looks_up)
+        await conn.execute(
+            text("insert into registry_copies (registry, as_of, is_current, loaded_at) values ('US', :d, true, :now)"),
+            {"d": TODAY, "now": clock.now()},
+        )
+        await conn.commit()
+    assert reasons(await deciding) == [Refusal.REGISTRY_MISSING]
+
+
 async def test_a_states_list_binds_numbers_of_that_state_only(world: World, did: int, clock: Clock) -> None:
     await setting(world, require_registry=True)
     await load(world.db, clock, "US", [])
@@ -117,6 +143,19 @@ async def test_a_live_key_at_a_real_carrier_must_ask_unless_its_account_says_oth
     assert reasons(await intend(world, campaign, did, clock)) == [Refusal.REGISTRY_MISSING]
     await setting(world, require_registry=False, require_consent=False)
     assert len((await intend(world, campaign, did, clock)).granted) == 1
+
+
+async def test_a_campaigns_cap_that_cannot_be_read_allows_one_contact_a_day(
+    world: World, did: int, clock: Clock
+) -> None:
+    campaign = await world.campaign(phones=[PERSON])
+    await world.execute("""update campaigns set frequency_cap = '{"max"\\: "two"}'""")
+    assert len((await intend(world, campaign, did, clock)).granted) == 1
+    again = await world.campaign(phones=[PERSON, ANOTHER])
+    await world.execute("""update campaigns set frequency_cap = '{"max"\\: "two"}'""")
+    batch = await intend(world, again, did, clock)
+    assert [intent.hint.phone for intent in batch.granted] == [ANOTHER]  # nobody else is held up by it
+    assert reasons(batch) == [Refusal.ATTEMPT_CAP]
 
 
 async def test_a_setting_that_cannot_be_read_is_the_strictest(world: World, did: int, clock: Clock) -> None:

@@ -17,6 +17,7 @@ ALTER TABLE suppressions ADD COLUMN channel TEXT DEFAULT 'all' NOT NULL;
 ALTER TABLE suppressions ADD COLUMN renewed_at TIMESTAMP WITH TIME ZONE;
 CREATE INDEX suppressions_term ON suppressions (greatest(created_at, renewed_at));
 ALTER TABLE campaigns ADD COLUMN frequency_cap JSONB;
+ALTER TABLE attempts ADD COLUMN allowed_by TEXT;
 
 CREATE TABLE registry_copies (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -54,6 +55,14 @@ CREATE TABLE consents (
 );
 CREATE INDEX consents_phone ON consents (account_id, phone, id);
 CREATE INDEX consents_account ON consents (account_id, id);
+
+CREATE TABLE lifted_suppressions (
+    account_id BIGINT NOT NULL,
+    phone TEXT NOT NULL,
+    suppressed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    lifted_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (account_id, phone)
+);
 
 CREATE TABLE person_contacts (
     account_id BIGINT NOT NULL,
