@@ -11,8 +11,8 @@ campaign, or many slow ones, use all of it.
 
 Nothing here survives Redis, and nothing needs to: a lane that is missing, or that another server or a restart left,
 begins one horizon and one step later than now, behind every slot that may still be on its way (P8). So it does when the
-clock of Redis's machine is set back. When it is set forward, the slots that are on their way seem to be of the past, and
-for a second others are handed out beside them: no script can tell that from an idle lane.
+clock of Redis's machine is set back. When that is set forward, slots on their way seem to be of the past, and for a
+second others are handed out beside them: no script can tell that from an idle lane.
 
 A carrier that refuses for its own rate closes its lane for as long as it says, for all workers. What holds a slot by
 then, at most a second ahead, still goes. A flush opens the lane again, and the carrier's next refusal closes it.

@@ -18,7 +18,7 @@ _Hole = tuple[float, float]
 
 
 @dataclass(slots=True)
-class _Lane:
+class Lane:
     """As lane.lua has it: µs, from now while it is loaded and of the server's clock while it is kept."""
 
     run_id: int
@@ -27,9 +27,9 @@ class _Lane:
     closed: float = 0.0
     holes: list[_Hole] = field(default_factory=list)
 
-    def moved(self, by_us: float) -> "_Lane":
+    def moved(self, by_us: float) -> "Lane":
         holes = [(begin + by_us, end + by_us) for begin, end in self.holes[-_MOST_HOLES:]]
-        return _Lane(self.run_id, self.step, self.last + by_us, self.closed + by_us, holes)
+        return Lane(self.run_id, self.step, self.last + by_us, self.closed + by_us, holes)
 
     def fit(self, at: float) -> float:
         """The earliest free time at or after `at`."""
@@ -64,7 +64,7 @@ class _Lane:
 class _Group:
     wanted: int
     at: float  # no slot lies before it
-    lanes: list[_Lane]
+    lanes: list[Lane]
     reply: list[int] = field(default_factory=list)
 
     def first_free(self) -> float:
@@ -77,11 +77,11 @@ class _Group:
 
 
 class LaneServer:
-    """`flush` and `restart` are what happens to it. The small methods are the fences that negative controls take away."""
+    """`flush` and `restart` happen to it. The small public methods are fences that negative controls take away."""
 
     def __init__(self) -> None:
         self._run_id = 1
-        self._kept: dict[str, _Lane] = {}
+        self._kept: dict[str, Lane] = {}
 
     def register_script(self, script: str) -> Script:
         known: dict[str, Callable[[list[str], list[float]], object]] = {
@@ -108,7 +108,7 @@ class LaneServer:
         """The last slot of a lane of which nothing is known: behind all that may still be on their way."""
         return horizon
 
-    def take(self, lane: _Lane, at: float, earliest: float) -> None:
+    def take(self, lane: Lane, at: float, earliest: float) -> None:
         lane.take(at, earliest)
 
     def _acquire(self, keys: list[str], args: list[float]) -> object:
@@ -149,8 +149,8 @@ class LaneServer:
             lane.closed = max(lane.closed, for_us)
             self._save({key: lane})
 
-    def _load(self, key: str, step: float, earliest: float, horizon: float) -> _Lane:
-        found = _Lane(self._run_id, step, self.begins(horizon))
+    def _load(self, key: str, step: float, earliest: float, horizon: float) -> Lane:
+        found = Lane(self._run_id, step, self.begins(horizon))
         kept = self._kept.get(key)
         if kept is None or kept.run_id != self._run_id:
             return found
@@ -162,11 +162,11 @@ class LaneServer:
                 found.holes = [hole for hole in kept.holes if hole[1] >= earliest]
         return found
 
-    def _save(self, lanes: dict[str, _Lane]) -> None:
+    def _save(self, lanes: dict[str, Lane]) -> None:
         self._kept |= {key: lane.moved(_now_us()) for key, lane in lanes.items()}
 
 
-def _groups(args: Sequence[float], lanes: Sequence[_Lane], lead: float) -> list[_Group]:
+def _groups(args: Sequence[float], lanes: Sequence[Lane], lead: float) -> list[_Group]:
     groups, at = [], 0
     while at < len(args):
         end = at + 2 + int(args[at + 1])

@@ -141,6 +141,7 @@ class Rows:
             schedule=None if plan.schedule is None else orjson.dumps(plan.schedule).decode(),
             calls_per_second=plan.calls_per_second,
             agent=None if account.agent is None else orjson.dumps(account.agent).decode(),
+            limits=None if account.limits is None else orjson.dumps(account.limits).decode(),
             name=f"account {plan.account_id}",
             created_at=self.clock.now(),
         )

@@ -27,9 +27,9 @@ CALLBACK_FAULTS = ("lost", "twice", "late", "very_late")
 LOOKUP_FAULTS = ("unknown", "raises")
 COMMAND_FAULTS = ("lost", "refused", "unanswered")
 QUEUE_FAULTS = ("lost", "twice", "late")
-WORKER_STEPS = ("commit_intents", "send", "settle", "settle_callbacks", "due_attempts", "lookup", "command")
+WORKER_STEPS = ("slots", "commit_intents", "send", "settle", "settle_callbacks", "due_attempts", "lookup", "command")
 OTHER_STEPS = {
-    "coordinator": ("claim", "push", "complete", "sweep", "overdue", "unsettled", "queued_behind"),
+    "coordinator": ("claim", "put_off", "push", "complete", "sweep", "overdue", "unsettled", "queued_behind"),
     "api": ("receive", "move", "open_tickets", "add_prospects", "import_csv", "opt_out"),
     "relay": ("number",),
 }
@@ -46,6 +46,7 @@ STARTS = (
 )
 SPEEDS = (1.0, 1.0, 60.0)
 
+_LIMITS: tuple[Mapping[str, object] | None, ...] = (None, None, {"callsPerSecond": 2, "messagesPerSecond": 1})
 _AREAS = ("213", "212", "312", "303", "808")
 _MESSAGES = ("Your order is ready.", "Hi {{name|there}}, it is ready.", "{{name}}, your order is ready.")
 _SCHEDULES: tuple[Mapping[str, object] | None, ...] = (
@@ -121,7 +122,8 @@ def write(seed: int, *, is_short: bool = False) -> Script:
     """The script of a seed. A short one has three people and no waits of hours: for stores that take their time."""
     drawn = Random(seed)
     accounts = tuple(
-        Account(each, {"kind": "sip", "uri": "sip:desk@example.com"}) for each in (1, 2)[: _one_or_two(drawn)]
+        Account(each, {"kind": "sip", "uri": "sip:desk@example.com"}, drawn.choice(_LIMITS))
+        for each in (1, 2)[: _one_or_two(drawn)]
     )
     numbers = tuple(
         Number(10 * account.id + each, account.id, f"+1714555{1000 + 10 * account.id + each}")

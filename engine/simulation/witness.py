@@ -4,6 +4,7 @@
 things happened is known.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from engine.checks.events import disorder
+from engine.checks.limits import excess_over
 from engine.dispatch.intent import Intent, IntentBatch
 from engine.ids import attempt_ref
+from engine.limits.slots import HORIZON_S, LATE_S, USE
+from engine.rules.account_limits import parse_limits
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import Action
 from engine.rules.campaign_config import VoiceMode
@@ -23,7 +27,7 @@ from engine.rules.stats import COUNTERS, imbalance
 from engine.rules.telephony import Channel
 from engine.rules.usage import billed, day_of, meter_of
 from engine.rules.whereabouts import whereabouts
-from engine.simulation.port import SETTINGS, Person, Snapshot
+from engine.simulation.port import SETTINGS, Account, Person, Snapshot
 
 if TYPE_CHECKING:
     from engine.simulation.world import World
@@ -42,10 +46,13 @@ class Witness:
         self.problems: list[str] = []
         # After a jump a call seems to have lasted for longer than any call may, and a text to have been sent long ago.
         self._jumps_s = sum(abs(each.amount) for each in world.script.faults if each.kind.startswith("clock."))
+        forward = [float(each.where) for each in world.script.faults if each.kind == "clock.real" and each.amount > 0]
+        self._steady = list(pairwise(sorted([0.0, math.inf, *forward, *(at + HORIZON_S + LATE_S for at in forward)])))
         self._still: set[int] = set()  # campaigns whose pause or cancel was answered
         self._moves: Counter[int] = Counter()
         self._stopped: set[tuple[int, str]] = set()
         self._intended: Counter[tuple[int, int, int]] = Counter()  # prospect, attempt, try
+        self._begun: dict[object, list[float]] = defaultdict(list)  # by what has a rate, real time that truly passed
 
     def problem(self, promise: str, what: str) -> None:
         if len(self.problems) < 20:
@@ -86,7 +93,11 @@ class Witness:
     def begun(self, intent: Intent) -> None:
         if intent.hint.campaign_id in self._still:
             self.problem("P3", f"still_when_answered: a create of campaign {intent.hint.campaign_id} began after it")
-        mode = intent.campaign.mode
+        campaign, now_s = intent.campaign, self._world.time.now_us / 1e6
+        self._begun[campaign.account_id, campaign.channel].append(now_s)
+        if campaign.channel is Channel.VOICE:
+            self._begun[campaign.id].append(now_s)
+        mode = campaign.mode
         most = mode.concurrent_calls if isinstance(mode, VoiceMode) and not self._jumps_s else None
         if most is not None and self._world.carrier.up(intent.campaign.id) >= most:
             self.problem("P4", f"calls_at_once: campaign {intent.campaign.id} has more than {most} calls up")
@@ -106,7 +117,8 @@ class Witness:
         checks: tuple[tuple[str, Callable[[Snapshot], list[str]]], ...] = (
             ("P1", self.counts_add_up), ("P1", self.counts_equal_rows), ("P1", self.all_are_over),
             ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.attempts_contiguous),
-            ("P4", self.sms_spacing), ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
+            ("P4", self.sms_spacing), ("P4", self.call_rate), ("P4", self.carrier_rate),
+            ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
             ("P7", self.accounts_agree),
         )  # fmt: skip
         for promise, check in checks:
@@ -180,6 +192,28 @@ class Witness:
             if (later - earlier) / 1e6 < least_s - self._jumps_s
         ]
 
+    def call_rate(self, _end: Snapshot) -> list[str]:
+        plans = [plan for plan in self._world.script.campaigns if plan.channel is Channel.VOICE]
+        return [
+            f"campaign {plan.id}: {excess:.1f} calls too many for {plan.calls_per_second:g} a second"
+            for plan in plans
+            if (excess := self._excess(plan.id, plan.calls_per_second)) > 0
+        ]
+
+    def carrier_rate(self, _end: Snapshot) -> list[str]:
+        return [
+            f"account {account.id}: {excess:.1f} {channel} creates too many for {rate:g} a second"
+            for account in self._world.script.accounts
+            for channel, rate in zip(Channel, _rates_of(account), strict=True)
+            if rate is not None and (excess := self._excess((account.id, channel), rate)) > 0
+        ]
+
+    def _excess(self, what: object, rate: float) -> float:
+        """By what the slots' spacing allows. Between clocks set forward: for a second, slots are then given twice."""
+        begun = self._begun[what]
+        spans = [[at for at in begun if span[0] <= at < span[1]] for span in self._steady]
+        return max(round(excess_over(span, USE * rate, LATE_S), 6) for span in spans)
+
     def gapless(self, end: Snapshot) -> list[str]:
         return [
             f"account {each}: {[n for n, _ in log]}"
@@ -238,6 +272,12 @@ def _counters_of(person: Person) -> dict[str, int]:
     if person.state == ProspectState.CANCELLED and person.reason in ("suppressed", "opted_out"):
         found["suppressed"] = 1
     return found
+
+
+def _rates_of(account: Account) -> tuple[float | None, float | None]:
+    """What its carrier allows a second, in the order of `Channel`."""
+    limits = parse_limits(account.limits)
+    return limits.calls_per_second, limits.messages_per_second
 
 
 def _is_later(person: Person, now: datetime) -> bool:

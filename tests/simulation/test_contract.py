@@ -1,12 +1,14 @@
 """What every store of a simulation must do: the same tests over the twin in memory and over PostgreSQL."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
 from engine.carriers.port import Outcome, Receipt
 from engine.clock import Clock, real_now
 from engine.coordinator.shard import START, Walk
+from engine.coordinator.windows import Closed
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
 from engine.dispatch.intent import Intent, IntentBatch
@@ -113,6 +115,23 @@ async def test_moves_follow_the_table(steps: Steps) -> None:
     assert await steps.move(VOICE, Action.CANCEL) == "cancelled"
     with pytest.raises(Conflict):
         await steps.move(VOICE, Action.RESUME)
+
+
+async def test_who_is_put_off_waits_with_a_reason_unless_something_happened_since(steps: Steps) -> None:
+    await _dial(steps, VOICE, ANN, BOB)
+    (campaign,) = await steps.active()
+    (claim,) = await steps.claim([(Walk(campaign, 1), 9)])
+    ann, bob = claim.due
+    assert (await steps.facts([VOICE]))[VOICE].account_id == 1
+    await steps.commit_intents([hint for hint in await _hints(steps, VOICE) if hint.phone == ANN], Channel.VOICE)
+    now = steps.clock.now()
+    later = now + timedelta(hours=9)
+    await steps.put_off([Closed(VOICE, each, "outside_window", later) for each in (ann, bob)], now)
+    rows = [(each.state, each.reason, each.next_at) for each in await _people(steps)]
+    assert rows[0] == (ProspectState.DIALING, None, "")
+    assert rows[1] == (ProspectState.QUEUED, "outside_window", later.isoformat())
+    await steps.put_off([Closed(VOICE, bob._replace(attempt=2), "no_timezone", later)], now)
+    assert (await _people(steps))[1].reason == "outside_window"
 
 
 async def test_an_intent_is_given_once(steps: Steps) -> None:
