@@ -79,7 +79,7 @@ class Coordinator(Process):
             self._facts |= await self._world.steps.facts(unknown)
 
     async def _put_off(self, closed: list[Closed], now: datetime) -> None:
-        told = [(each.due.prospect_id, each.reason, each.next_at.isoformat()) for each in closed]
+        told = [(each.due.prospect_id, str(each.reason), each.next_at.isoformat()) for each in closed]
         self._world.note(self.name, f"puts off {told}")
         await self._world.step(self, "put_off", self._world.steps.put_off(closed, now))
 

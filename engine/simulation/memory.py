@@ -122,7 +122,7 @@ class MemorySteps(Intents, Settling):
         for each in closed:
             row = self.prospects[each.due.prospect_id]
             if self.may_put_off(row, each.due, now):
-                row.reason, row.next_at = each.reason, each.next_at
+                row.reason, row.next_at = str(each.reason), each.next_at
 
     async def usable(self, campaign: Campaign) -> list[Usable]:
         rows = sorted(self.numbers.values(), key=lambda row: row.number.id)

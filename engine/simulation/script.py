@@ -46,6 +46,7 @@ STARTS = (
 )
 SPEEDS = (1.0, 1.0, 60.0)
 
+_OCCASIONS = (1, 1, 1, 2, 3, 5)  # of a step: some come once or twice in a history
 _LIMITS: tuple[Mapping[str, object] | None, ...] = (None, None, {"callsPerSecond": 2, "messagesPerSecond": 1})
 _AREAS = ("213", "212", "312", "303", "808")
 _MESSAGES = ("Your order is ready.", "Hi {{name|there}}, it is ready.", "{{name}}, your order is ready.")
@@ -224,10 +225,12 @@ def _faults(drawn: Random, contacts: tuple[Contact, ...], span_s: float) -> list
 
     for _ in some(5):
         process, step = _occasion(drawn)
-        faults.append(Fault("crash", f"{process}/{step}", drawn.randint(1, 6), drawn.choice((0.05, 1.0, 8.0, 40.0))))
+        faults.append(
+            Fault("crash", f"{process}/{step}", drawn.choice(_OCCASIONS), drawn.choice((0.05, 1.0, 8.0, 40.0)))
+        )
     for _ in some(3):
         process, step = _occasion(drawn)
-        faults.append(Fault("stall", f"{process}/{step}", drawn.randint(1, 6), drawn.choice((0.3, 2.5, 12.0))))
+        faults.append(Fault("stall", f"{process}/{step}", drawn.choice(_OCCASIONS), drawn.choice((0.3, 2.5, 12.0))))
     for _ in some(4):
         kind, where = drawn.choice(QUEUE_FAULTS), drawn.choice(("hint", "settle", "watch"))
         faults.append(Fault(f"queue.{kind}", where, drawn.randint(1, 12), drawn.choice((0.01, 3.0, 20.0))))
