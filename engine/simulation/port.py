@@ -22,7 +22,7 @@ from engine.dispatch.watch import Watched
 from engine.rules.campaign import Action
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
-from engine.rules.telephony import Channel
+from engine.rules.telephony import Channel, Command
 from engine.settings import Settings
 from engine.store.callbacks import Report as Callback
 from engine.store.campaigns import Campaign
@@ -30,7 +30,7 @@ from engine.store.tickets import Ticket
 
 __all__ = ["Account", "Number", "Plan", "Settled", "Snapshot", "Steps", "Usable"]
 
-CARRIER = "simulated-command"
+CARRIER, DOCUMENT_CARRIER = "simulated-command", "simulated-document"
 SETTINGS = Settings.model_validate({"DATABASE_URL": "postgres://unused", "REDIS_URL": "redis://unused"})
 
 
@@ -61,6 +61,7 @@ class Plan:
     schedule: Mapping[str, object] | None = None
     purpose: str = "marketing"
     calls_per_second: float = 5.0
+    carrier: str = CARRIER
 
 
 class Usable(NamedTuple):
@@ -161,6 +162,10 @@ class Steps(Protocol):
 
     # api, relay
     async def receive(self, callbacks: Sequence[Callback]) -> list[int]: ...
+    async def answer(self, callback: Callback) -> Command | None:
+        """What a document carrier is told in the answer to a callback that was received."""
+        ...
+
     async def number(self, relay: str) -> int | None:
         """How many events got their number; None when another relay leads."""
         ...

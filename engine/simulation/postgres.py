@@ -24,8 +24,8 @@ from engine.feed.relay import Relay
 from engine.rules.campaign import Action, CampaignStatus
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
-from engine.rules.telephony import Channel
-from engine.simulation.port import CARRIER, SETTINGS, Account, Imported, Number, Plan, Snapshot, Usable
+from engine.rules.telephony import Channel, Command
+from engine.simulation.port import DOCUMENT_CARRIER, SETTINGS, Account, Imported, Number, Plan, Snapshot, Usable
 from engine.simulation.postgres_snapshot import read_snapshot
 from engine.store import callbacks, campaigns, imports, prospects, senders, suppressions, tickets
 from engine.store.callbacks import Report as Callback
@@ -97,7 +97,7 @@ class PostgresSteps:
                         "name": f"campaign {plan.id}",
                         "channel": plan.channel,
                         "purpose": plan.purpose,
-                        "carrier": CARRIER,
+                        "carrier": plan.carrier,
                         "mode": _json(plan.mode),
                         "schedule": _json(plan.schedule),
                         "calls_per_second": plan.calls_per_second,
@@ -193,6 +193,11 @@ class PostgresSteps:
         async with self._engine.begin() as conn:
             return await callbacks.insert_many(conn, received)
 
+    async def answer(self, callback: Callback) -> Command | None:
+        async with self._reader.connect() as conn:
+            ids = await callbacks.unsettled(conn, callback.carrier, [callback.key])
+        return await settle.settle_inline(self._engine, callback.event.ref, [callback.key], ids, self._context())
+
     async def number(self, relay: str) -> int | None:
         if relay not in self._relays:
             self._relays[relay] = Relay(self._engine, self._redis, keep=1, lease_s=_LEASE_S)
@@ -212,7 +217,9 @@ class PostgresSteps:
             return await campaigns.get(conn, self._owners[campaign_id], campaign_id)
 
     def _context(self) -> SettleContext:
-        return SettleContext(self.clock, SETTINGS, _WRITER + 1, random=self._random)
+        return SettleContext(
+            self.clock, SETTINGS, _WRITER + 1, document_carriers=frozenset({DOCUMENT_CARRIER}), random=self._random
+        )
 
 
 def _json(value: object) -> str | None:

@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from engine.rules.telephony import Channel
-from engine.simulation.port import Account, Number, Plan
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Account, Number, Plan
 
 VOICE_ENDS = (
     "human", "human", "machine", "machine_late", "no_answer", "busy", "failed", "invalid", "hangup", "screened", "mute",
@@ -30,7 +30,7 @@ QUEUE_FAULTS = ("lost", "twice", "late")
 WORKER_STEPS = ("slots", "commit_intents", "send", "settle", "settle_callbacks", "due_attempts", "lookup", "command")
 OTHER_STEPS = {
     "coordinator": ("claim", "put_off", "push", "complete", "sweep", "overdue", "unsettled", "queued_behind"),
-    "api": ("receive", "move", "open_tickets", "add_prospects", "import_csv", "opt_out"),
+    "api": ("receive", "answer", "move", "open_tickets", "add_prospects", "import_csv", "opt_out"),
     "relay": ("number",),
 }
 
@@ -112,7 +112,10 @@ class Script:
         """The script in words, one line per entry."""
         head = f"seed {self.seed}: from {self.start.isoformat()} at speed {self.speed:g}"
         told = "look-ups are authoritative" if self.is_authoritative else "look-ups are not authoritative"
-        plans = [f"campaign {p.id}: {p.channel} {dict(p.mode)} {p.purpose} {p.schedule or ''}" for p in self.campaigns]
+        plans = [
+            f"campaign {p.id}: {p.channel} at {p.carrier} {dict(p.mode)} {p.purpose} {p.schedule or ''}"
+            for p in self.campaigns
+        ]
         people = [f"contact {tuple(contact)}" for contact in self.contacts]
         deeds = [f"{deed.at_s:9.3f} s  {deed.verb} {deed.subject}" for deed in self.deeds]
         faults = [f"fault {f.kind} at {f.where} #{f.n} ({f.amount:g})" for f in self.faults]
@@ -161,9 +164,10 @@ def _plan(drawn: Random, id_: int, account: Account) -> Plan:
     purpose = drawn.choice(("marketing", "informational", "emergency"))
     schedule = drawn.choice(_SCHEDULES)
     rate = drawn.choice((1.0, 5.0, 50.0))
+    carrier = drawn.choice((CARRIER, CARRIER, DOCUMENT_CARRIER))
     if drawn.random() < 0.5:
         mode: dict[str, object] = {"message": drawn.choice(_MESSAGES), **retries}
-        return Plan(id_, account.id, Channel.SMS, mode, schedule, purpose, rate)
+        return Plan(id_, account.id, Channel.SMS, mode, schedule, purpose, rate, carrier)
     mode = dict(retries)
     if drawn.random() < 0.6:
         mode["ai"] = True
@@ -173,7 +177,7 @@ def _plan(drawn: Random, id_: int, account: Account) -> Plan:
         mode |= {"concurrentCalls": drawn.choice((1, 2)), "maxDuration": 60}
     if drawn.random() < 0.3:
         mode["retry"] = {"voicemail": {"max": 1, "delay": "30s"}, "busy": {"delay": "10s"}}
-    return Plan(id_, account.id, Channel.VOICE, mode, schedule, purpose, rate)
+    return Plan(id_, account.id, Channel.VOICE, mode, schedule, purpose, rate, carrier)
 
 
 def _contacts(drawn: Random, plans: tuple[Plan, ...]) -> tuple[Contact, ...]:
@@ -247,7 +251,7 @@ def _faults(drawn: Random, contacts: tuple[Contact, ...], span_s: float) -> list
         Fault(f"clock.{kind}", f"{drawn.uniform(0.8, drawn.choice((6.0, span_s))):.3f}", 1, amount)
         for kind, amount in jumps
     ]
-    faults += [Fault("flush", f"{drawn.uniform(0.5, span_s / 2):.3f}", 1) for _ in some(1)]
+    faults += [Fault("flush", f"{drawn.uniform(0.5, drawn.choice((6.0, span_s / 2))):.3f}", 1) for _ in some(1)]
     return faults
 
 

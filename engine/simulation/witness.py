@@ -46,8 +46,10 @@ class Witness:
         self.problems: list[str] = []
         # After a jump a call seems to have lasted for longer than any call may, and a text to have been sent long ago.
         self._jumps_s = sum(abs(each.amount) for each in world.script.faults if each.kind.startswith("clock."))
-        forward = [float(each.where) for each in world.script.faults if each.kind == "clock.real" and each.amount > 0]
-        self._steady = list(pairwise(sorted([0.0, math.inf, *forward, *(at + HORIZON_S + LATE_S for at in forward)])))
+        jumps = sorted(
+            float(each.where) for each in world.script.faults if each.kind == "clock.real" and each.amount > 0
+        )
+        self._steady = list(zip([0.0, *(at + HORIZON_S + LATE_S for at in jumps)], [*jumps, math.inf], strict=True))
         self._still: set[int] = set()  # campaigns whose pause or cancel was answered
         self._moves: Counter[int] = Counter()
         self._stopped: set[tuple[int, str]] = set()
@@ -117,6 +119,7 @@ class Witness:
         checks: tuple[tuple[str, Callable[[Snapshot], list[str]]], ...] = (
             ("P1", self.counts_add_up), ("P1", self.counts_equal_rows), ("P1", self.all_are_over),
             ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.attempts_contiguous),
+            ("P2", self.documents_once),
             ("P4", self.sms_spacing), ("P4", self.call_rate), ("P4", self.carrier_rate),
             ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
             ("P7", self.accounts_agree),
@@ -170,6 +173,15 @@ class Witness:
         times = Counter(line.ref for line in log)
         twice = [f"{ref} was accepted {n} times" for ref, n in times.items() if n > 1]
         return twice + [f"{line.ref} has no attempt" for line in log if known.get(line.ref) != line.to]
+
+    def documents_once(self, _end: Snapshot) -> list[str]:
+        """What a call is told in an answer it is told once, and in no request besides."""
+        return [
+            f"{line.ref} was told #{number} {n} times"
+            for line in self._world.carrier.log
+            for number, n in Counter([*line.documents, *line.commands]).items()
+            if n > 1
+        ]
 
     def attempts_contiguous(self, end: Snapshot) -> list[str]:
         numbers: dict[int, list[int]] = defaultdict(list)

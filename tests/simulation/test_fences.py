@@ -1,8 +1,10 @@
 """Negative controls: a store, or a watch, with one fence taken away is caught, and what catches it is short."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -19,8 +21,9 @@ from engine.simulation.lanes import Lane, LaneServer
 from engine.simulation.memory import MemorySteps
 from engine.simulation.rows import ProspectRow
 from engine.simulation.runner import Build, shortest
-from engine.simulation.script import STARTS, Deed, Fault, write
+from engine.simulation.script import STARTS, Contact, Deed, Fault, write
 from engine.simulation.world import Learn, play
+from engine.store.callbacks import Report as Callback
 from tests.simulation.test_found import CALL
 
 MOST_SEEDS = 150
@@ -74,6 +77,13 @@ class PutsOffAnybody(MemorySteps):
         return True
 
 
+class AnswersAnything(MemorySteps):
+    """The plan of a call is told to whatever report comes."""
+
+    def may_render(self, command: Mapping[str, Any], callback: Callback) -> bool:
+        return bool(command["rendered"])
+
+
 class SlotsTwice(LaneServer):
     """A slot that was handed out is handed out again."""
 
@@ -103,11 +113,11 @@ def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool,
         (NoMonotoneRank, learn, LaneServer, "P6"),
         (OptOutsUnseen, learn, LaneServer, "P5"),
         (NumbersNeverRest, learn, LaneServer, "P4"),
+        (AnswersAnything, learn, LaneServer, "P2 documents_once"),
         (MemorySteps, believes_anything, LaneServer, "P2"),
         (MemorySteps, learn, SlotsTwice, "P4 call_rate"),
-        (MemorySteps, learn, FlushesBurst, "P4"),
     ],
-    ids=["unique intent", "state guard", "monotone rank", "opt-out", "sender", "unknown", "slots", "flush"],
+    ids=["unique intent", "state guard", "monotone rank", "opt-out", "sender", "document", "unknown", "slots"],
 )
 async def test_without_a_fence_a_promise_breaks_within_few_seeds(
     build: Build, believes: Learn, lanes: type[LaneServer], promise: str
@@ -134,3 +144,16 @@ async def test_who_was_cancelled_since_the_claim_is_not_put_off() -> None:
     )
     assert (await play(night, MemorySteps)).problems == []
     assert any(problem.startswith("P1") for problem in (await play(night, PutsOffAnybody)).problems)
+
+
+async def test_after_a_flush_the_slots_that_are_on_their_way_are_remembered() -> None:
+    phones = [f"+121355501{n:02d}" for n in range(12)]
+    busy = replace(
+        CALL,
+        campaigns=(replace(CALL.campaigns[0], calls_per_second=4.0),),
+        contacts=tuple(Contact(100, phone, ("busy",)) for phone in phones),
+        faults=(Fault("flush", "1.300", 1),),
+    )
+    assert (await play(busy, MemorySteps)).problems == []
+    burst = await play(busy, MemorySteps, lanes=FlushesBurst)
+    assert any(problem.startswith("P4 call_rate") for problem in burst.problems)
