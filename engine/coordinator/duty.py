@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 # What a server that is away, restarting or failing over looks like. Anything else is our bug and ends the process.
 AWAY = (RedisError, InterfaceError, OperationalError, Unavailable, OSError)
 _SHORTEST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
+_SELDOM_S = 0.5  # a duty that is not in a hurry is tried no more often than this
 _BACKOFF_SHARE = 0.25  # of the time that the server has been away: a short outage is over as soon as it ends
 
 
@@ -45,7 +46,7 @@ class Keeper:
             self._nudge.clear()
             await self._run()
             if self._failing_since is not None:
-                await asyncio.sleep(backoff_s(boottime() - self._failing_since))
+                await asyncio.sleep(backoff_s(boottime() - self._failing_since, self._duty.every_s))
                 continue
             try:
                 async with asyncio.timeout(self._duty.every_s):
@@ -66,6 +67,6 @@ class Keeper:
             self.last_success = boottime()
 
 
-def backoff_s(away_s: float) -> float:
-    """How long to wait before a duty is tried again whose server has been away for so long."""
-    return min(_LONGEST_BACKOFF_S, max(_SHORTEST_BACKOFF_S, _BACKOFF_SHARE * away_s))
+def backoff_s(away_s: float, every_s: float) -> float:
+    """How long to wait before a duty that runs every `every_s` is tried again, whose server has been away so long."""
+    return min(_LONGEST_BACKOFF_S, max(_SHORTEST_BACKOFF_S, min(every_s, _SELDOM_S), _BACKOFF_SHARE * away_s))

@@ -1,20 +1,20 @@
 """What was seen of a history, and whether the promises held: the named checkers of P1–P7 over it.
 
-`engine.checks` asks the same of rows in PostgreSQL. Here nothing has to be inferred from rows: the order in which
-things happened is known.
+`engine.checks` asks the same of rows in PostgreSQL, under the same names and, where it does not judge in SQL, by the
+same functions. Here nothing has to be inferred from rows: the order in which things happened is known.
 """
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import orjson
 
-from engine.checks.events import disorder
-from engine.checks.limits import excess_over
+from engine.checks.attempts import twice
+from engine.checks.events import Numbers, disorder, gaps
+from engine.checks.limits import crowded, excess_over
 from engine.dispatch.intent import Intent, IntentBatch
 from engine.ids import attempt_ref
 from engine.limits.slots import HORIZON_S, LATE_S, USE
@@ -118,8 +118,8 @@ class Witness:
     def judge(self, end: Snapshot) -> None:
         checks: tuple[tuple[str, Callable[[Snapshot], list[str]]], ...] = (
             ("P1", self.counts_add_up), ("P1", self.counts_equal_rows), ("P1", self.all_are_over),
-            ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.attempts_contiguous),
-            ("P2", self.documents_once),
+            ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.creates_were_intended),
+            ("P2", self.attempts_contiguous), ("P2", self.documents_once),
             ("P4", self.sms_spacing), ("P4", self.call_rate), ("P4", self.carrier_rate),
             ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
             ("P7", self.accounts_agree),
@@ -167,12 +167,12 @@ class Witness:
         counted = {key: amount for key, amount in found.items() if amount}
         return [] if counted == end.used else [f"{end.used} counted, the attempts say {counted}"]
 
-    def accepted_once(self, end: Snapshot) -> list[str]:
-        log = self._world.carrier.log
+    def accepted_once(self, _end: Snapshot) -> list[str]:
+        return twice(line.ref for line in self._world.carrier.log)
+
+    def creates_were_intended(self, end: Snapshot) -> list[str]:
         known = {attempt_ref(view.campaign_id, view.prospect_id, view.attempt): view.phone for view in end.attempts}
-        times = Counter(line.ref for line in log)
-        twice = [f"{ref} was accepted {n} times" for ref, n in times.items() if n > 1]
-        return twice + [f"{line.ref} has no attempt" for line in log if known.get(line.ref) != line.to]
+        return [f"{line.ref} has no attempt" for line in self._world.carrier.log if known.get(line.ref) != line.to]
 
     def documents_once(self, _end: Snapshot) -> list[str]:
         """What a call is told in an answer it is told once, and in no request besides."""
@@ -192,17 +192,12 @@ class Witness:
 
     def sms_spacing(self, _end: Snapshot) -> list[str]:
         """By the clock that the limits are judged by, and by the time that truly passed: one of them has the gap."""
-        by_number: dict[str, list[int]] = defaultdict(list)
-        for line in self._world.carrier.log:
+        speed = self._world.script.speed
+        sent: dict[str, list[float]] = defaultdict(list)
+        for line in sorted(self._world.carrier.log, key=lambda line: line.begun_us):
             if line.channel is Channel.SMS:
-                by_number[line.from_].append(line.begun_us)
-        least_s = SETTINGS.sms_gap_s / self._world.script.speed - SETTINGS.ticket_s
-        return [
-            f"{number}: two texts {(later - earlier) / 1e6:.1f} s apart"
-            for number, times in by_number.items()
-            for earlier, later in pairwise(sorted(times))
-            if (later - earlier) / 1e6 < least_s - self._jumps_s
-        ]
+                sent[line.from_].append(speed * line.begun_us / 1e6)
+        return crowded(sent, SETTINGS.sms_gap_s, speed * (SETTINGS.ticket_s + self._jumps_s))
 
     def call_rate(self, _end: Snapshot) -> list[str]:
         plans = [plan for plan in self._world.script.campaigns if plan.channel is Channel.VOICE]
@@ -227,11 +222,12 @@ class Witness:
         return max(round(excess_over(span, USE * rate, LATE_S), 6) for span in spans)
 
     def gapless(self, end: Snapshot) -> list[str]:
-        return [
-            f"account {each}: {[n for n, _ in log]}"
-            for each, log in end.events.items()
-            if [n for n, _ in log] != list(range(1, len(log) + 1))
-        ]
+        problems = []
+        for each, log in end.events.items():
+            numbers = [n for n, _ in log]
+            found = Numbers(len(numbers), len(set(numbers)), min(numbers), max(numbers))
+            problems += [f"account {each}: {gap}" for gap in gaps(found, 1, len(numbers))]
+        return problems
 
     def causes_come_first(self, end: Snapshot) -> list[str]:
         problems = []

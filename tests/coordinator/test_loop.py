@@ -113,8 +113,14 @@ async def test_an_outage_is_waited_out() -> None:
     task.cancel()
 
 
-def test_a_short_outage_is_over_soon_after_its_end_and_a_long_one_is_asked_after_seldom() -> None:
-    assert [backoff_s(away_s) for away_s in (0.0, 0.1, 1.2, 6.0, 3600.0)] == pytest.approx([0.05, 0.05, 0.3, 1.5, 2.0])
+@pytest.mark.parametrize(
+    ("every_s", "waits"),
+    [(0.0, [0.05, 0.05, 0.3, 1.5, 2.0]), (0.1, [0.1, 0.1, 0.3, 1.5, 2.0]), (60.0, [0.5, 0.5, 0.5, 1.5, 2.0])],
+)
+def test_a_short_outage_is_over_soon_after_its_end_and_a_long_one_is_asked_after_seldom(
+    every_s: float, waits: list[float]
+) -> None:
+    assert [backoff_s(away_s, every_s) for away_s in (0.0, 0.1, 1.2, 6.0, 3600.0)] == pytest.approx(waits)
 
 
 async def test_a_bug_ends_the_process() -> None:
