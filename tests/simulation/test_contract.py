@@ -1,6 +1,7 @@
 """What every store of a simulation must do: the same tests over the twin in memory and over PostgreSQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -137,8 +138,8 @@ async def test_who_is_put_off_waits_with_a_reason_unless_something_happened_sinc
 async def test_a_document_carrier_is_told_in_its_answer_and_in_a_repeats(steps: Steps) -> None:
     await _dial(steps, DOCUMENT, ANN)
     (intent,) = (await steps.commit_intents(await _hints(steps, DOCUMENT), Channel.VOICE)).granted
-    ringing = _callback(intent, EventKind.RINGING, "k1")._replace(carrier=DOCUMENT_CARRIER)
-    answered = _callback(intent, EventKind.ANSWERED, "k2")._replace(carrier=DOCUMENT_CARRIER)
+    ringing = replace(_callback(intent, EventKind.RINGING, "k1"), carrier=DOCUMENT_CARRIER)
+    answered = replace(_callback(intent, EventKind.ANSWERED, "k2"), carrier=DOCUMENT_CARRIER)
     for callback in (ringing, answered):
         await steps.receive([callback])
     assert await steps.answer(ringing) is None
