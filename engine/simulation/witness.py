@@ -105,8 +105,8 @@ class Witness:
             self.problem("P4", f"calls_at_once: campaign {intent.campaign.id} has more than {most} calls up")
 
     def left_waiting(self, seen: Snapshot, live: Collection[int]) -> None:
-        """An operator gives up on these campaigns: whoever waits must do so for a good reason, or for a later hour into
-        which a retry was moved."""
+        """An operator gives up on these campaigns, all of them started: whoever waits must do so for a good reason, or
+        for a later hour into which a retry was moved."""
         now = self._world.steps.clock.now()
         for person in seen.people:
             is_waiting = person.campaign_id in live and person.state == ProspectState.QUEUED
@@ -219,7 +219,7 @@ class Witness:
         """By what the slots' spacing allows. Between clocks set forward: for a second, slots are then given twice."""
         begun = self._begun[what]
         spans = [[at for at in begun if span[0] <= at < span[1]] for span in self._steady]
-        return max(round(excess_over(span, USE * rate, LATE_S), 6) for span in spans)
+        return max(round(excess_over(span, USE * rate, LATE_S), 3) for span in spans)  # slots are whole microseconds
 
     def gapless(self, end: Snapshot) -> list[str]:
         problems = []

@@ -192,7 +192,7 @@ class World:
         if paused:
             self.api.deed("resume", str(paused[0]))
         elif engine_s > PATIENCE_S and live:
-            self.witness.left_waiting(seen, {id_ for id_, _ in live})
+            self.witness.left_waiting(seen, {id_ for id_, status in live if status != CampaignStatus.CREATED})
             self.api.deed("cancel", str(live[0][0]))
         elif engine_s > 4 * PATIENCE_S:
             self.witness.problem("P1", f"is not over after {engine_s / 86_400:.0f} days")

@@ -27,7 +27,7 @@ from engine.store.callbacks import Report as Callback
 from tests.simulation.test_found import CALL
 
 MOST_SEEDS = 150
-MOST_ENTRIES = 8
+MOST_ENTRIES = 12
 
 
 class NoUniqueIntent(MemorySteps):

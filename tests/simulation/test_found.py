@@ -44,6 +44,11 @@ async def test_a_clock_set_forward_hides_no_open_ticket_from_a_pause() -> None:
     assert text.index(" send 1-1 ") < text.index("is answered to be still")
 
 
+async def test_a_campaign_that_nobody_starts_forgets_nobody() -> None:
+    """A shortened script without its start seemed to break P1."""
+    assert (await play(replace(CALL, deeds=()), MemorySteps)).problems == []
+
+
 async def test_a_script_shrinks_to_the_entries_that_matter() -> None:
     script = write(4)
     wanted = script.faults[len(script.faults) // 2]
