@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 WORKER_THREADS = 1  # the actors only hand their message on: a second thread would only fight for the GIL
 POOL_SIZE = 12  # two pipelines of two lanes, the settling lanes, and room for commands
 POLL_MS = 100
-RECONNECT_S = 0.5  # Dramatiq's three seconds would be most of a restart of Redis
+RECONNECT_S = 0.2  # Dramatiq's three seconds would be most of a restart of Redis
 # Python's 5 ms would let the consumer's thread hold up the loop for a third of a slot's tolerance.
 SWITCH_S = 0.0005
 # A batch makes tens of thousands of short-lived objects: with Python's thresholds full collections stop the loop for

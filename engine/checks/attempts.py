@@ -1,6 +1,7 @@
 """P2: nobody is contacted twice for one attempt."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from sqlalchemy import text
 
@@ -39,8 +40,12 @@ async def attempts_contiguous(evidence: Evidence) -> list[str]:
 
 async def accepted_once(evidence: Evidence) -> list[str]:
     """The carrier accepted no attempt twice."""
-    times = Counter(create.ref for create in evidence.accepted)
-    return [f"{ref}: accepted {n} times" for ref, n in times.items() if n > 1]
+    return twice(create.ref for create in evidence.accepted)
+
+
+def twice(refs: Iterable[str]) -> list[str]:
+    """What is wrong with the refs of the creates that a carrier accepted."""
+    return [f"{ref}: accepted {n} times" for ref, n in Counter(refs).items() if n > 1]
 
 
 async def creates_were_intended(evidence: Evidence) -> list[str]:

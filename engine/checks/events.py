@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import groupby
+from typing import NamedTuple
 
 from sqlalchemy import text
 
@@ -53,11 +54,27 @@ async def gapless(evidence: Evidence) -> list[str]:
         rows = (await conn.execute(_GAPS)).all()
     problems = []
     for row in rows:
-        name, expected = encode("acct", row.account_id), row.seq - row.kept_from + 1
-        if row.n != row.different:
-            problems.append(f"{name}: {row.n - row.different} numbers are given twice")
-        if expected and (row.different != expected or row.first != row.kept_from or row.last != row.seq):
-            problems.append(f"{name}: {row.different} of the events {row.kept_from} to {row.seq} are there")
+        found = Numbers(row.n, row.different, row.first, row.last)
+        problems += [f"{encode('acct', row.account_id)}: {gap}" for gap in gaps(found, row.kept_from, row.seq)]
+    return problems
+
+
+class Numbers(NamedTuple):
+    """The numbers of an account's events: how many there are, how many different ones, the first, the last."""
+
+    all: int
+    different: int
+    first: int | None
+    last: int | None
+
+
+def gaps(found: Numbers, kept_from: int, head: int) -> list[str]:
+    """What is wrong with the numbers of the events that should be there, from `kept_from` to `head`."""
+    problems, expected = [], head - kept_from + 1
+    if found.all != found.different:
+        problems.append(f"{found.all - found.different} numbers are given twice")
+    if expected and (found.different, found.first, found.last) != (expected, kept_from, head):
+        problems.append(f"{found.different} of the events {kept_from} to {head} are there")
     return problems
 
 

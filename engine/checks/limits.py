@@ -1,7 +1,7 @@
 """P4: the limit is the limit, by the carrier's own clock."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from sqlalchemy import text
@@ -23,11 +23,15 @@ async def sms_spacing(evidence: Evidence) -> list[str]:
     sent: dict[str, list[float]] = defaultdict(list)
     for create in await _paced(evidence):
         sent[create.from_].append(evidence.clock.engine_at(create.at).timestamp())
-    slack_s = evidence.arrival_jitter_s * evidence.clock.speed
+    return crowded(sent, evidence.sms_gap_s, evidence.arrival_jitter_s * evidence.clock.speed)
+
+
+def crowded(sent: Mapping[str, Sequence[float]], gap_s: float, slack_s: float) -> list[str]:
+    """What is wrong with the times (engine seconds, ascending) at which each number sent campaign messages."""
     problems = []
     for number, times in sent.items():
-        closest = min((later - earlier for earlier, later in pairwise(times)), default=evidence.sms_gap_s)
-        if closest < evidence.sms_gap_s - slack_s:
+        closest = min((later - earlier for earlier, later in pairwise(times)), default=gap_s)
+        if closest < gap_s - slack_s:
             problems.append(f"{number}: two messages only {closest:.1f} s apart")
         fullest = min((times[n + SMS_PER_HOUR] - times[n] for n in range(len(times) - SMS_PER_HOUR)), default=_HOUR_S)
         if fullest < _HOUR_S - slack_s:

@@ -14,7 +14,9 @@ log = structlog.get_logger(__name__)
 
 # What a server that is away, restarting or failing over looks like. Anything else is our bug and ends the process.
 AWAY = (RedisError, InterfaceError, OperationalError, Unavailable, OSError)
-_LONGEST_BACKOFF_S = 2.0
+_SHORTEST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
+_SELDOM_S = 0.5  # a duty that is not in a hurry is tried no more often than this
+_BACKOFF_SHARE = 0.25  # of the time that the server has been away: a short outage is over as soon as it ends
 
 
 class Duty(Protocol):
@@ -30,7 +32,7 @@ class Keeper:
     def __init__(self, duty: Duty, nudge: asyncio.Event | None = None) -> None:
         self._duty = duty
         self._nudge = nudge or asyncio.Event()  # set: run now
-        self._failures = 0
+        self._failing_since: float | None = None  # boottime
         self._is_stopping = False
         self.last_success = boottime()
 
@@ -43,13 +45,11 @@ class Keeper:
         while not self._is_stopping:
             self._nudge.clear()
             await self._run()
-            wait_s = self._duty.every_s
-            if self._failures:
-                wait_s = min(_LONGEST_BACKOFF_S, max(wait_s, 0.05 * 2 ** min(self._failures, 8)))
-                await asyncio.sleep(wait_s)
+            if self._failing_since is not None:
+                await asyncio.sleep(backoff_s(boottime() - self._failing_since, self._duty.every_s))
                 continue
             try:
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(self._duty.every_s):
                     await self._nudge.wait()
             except TimeoutError:
                 pass
@@ -58,8 +58,15 @@ class Keeper:
         try:
             await self._duty.run_once()
         except AWAY as error:
-            self._failures += 1
-            log.warning("duty.failed", duty=type(self._duty).__name__, failures=self._failures, error=str(error)[:300])
+            if self._failing_since is None:
+                self._failing_since = boottime()
+            away_s = round(boottime() - self._failing_since, 1)
+            log.warning("duty.failed", duty=type(self._duty).__name__, away_s=away_s, error=str(error)[:300])
         else:
-            self._failures = 0
+            self._failing_since = None
             self.last_success = boottime()
+
+
+def backoff_s(away_s: float, every_s: float) -> float:
+    """How long to wait before a duty that runs every `every_s` is tried again, whose server has been away so long."""
+    return min(_LONGEST_BACKOFF_S, max(_SHORTEST_BACKOFF_S, min(every_s, _SELDOM_S), _BACKOFF_SHARE * away_s))

@@ -22,6 +22,7 @@ from engine.store.campaigns import Campaign
 log = structlog.get_logger(__name__)
 
 _PRESENCE = "coordinator:"
+_JUST_AFTER_S = 0.02
 _FACTS = ", ".join(f"c.{each.name}" for each in fields(Campaign))
 # A cancelled campaign whose rows are all swept has its lease set to infinity: nobody needs it any more.
 _ACTIVE = "status in ('dialing', 'cancelled') and lease_until < 'infinity'"
@@ -32,8 +33,9 @@ _BE_PRESENT = text("""
     on conflict (name) do update set expires_at = excluded.expires_at
 """)
 _SHARE = text(f"""
-    select ceil((select count(*) from campaigns where {_ACTIVE})::float8 / greatest(1, (
-                 select count(*) from leaders where name like '{_PRESENCE}%' and expires_at > now())))::int
+    select ceil((select count(*) from campaigns where {_ACTIVE})::float8 / greatest(1, count(*)))::int as share,
+           extract(epoch from min(expires_at) filter (where owner <> :owner) - now())::float8 as left_s
+      from leaders where name like '{_PRESENCE}%' and expires_at > now()
 """)
 _RENEW = text(f"""
     update campaigns c set lease_until = now() + make_interval(secs => :lease_s)
@@ -62,7 +64,7 @@ class Lease:
         self._db, self._shard, self._owner = runtime.db, shard, owner
         self._lease_s = runtime.settings.lease_s
         self._turn = asyncio.Lock()  # a wake-up may come while a renewal is under way
-        self.every_s = self._lease_s / 3  # two renewals may fail before it is lost
+        self._renew_s = self.every_s = self._lease_s / 3  # two renewals may fail before it is lost
 
     async def run_once(self) -> None:
         async with self._turn:
@@ -71,26 +73,30 @@ class Lease:
     async def _renew_and_take(self) -> None:
         async with self._db.begin() as conn:
             await conn.execute(_BE_PRESENT, self._params(name=_PRESENCE + self._owner))
-            share: int = (await conn.execute(_SHARE)).scalar_one()
+            share, left_s = (await conn.execute(_SHARE, {"owner": self._owner})).one()
             lost = await self._renew(conn)
             surplus = list(self._shard.walks)[share:]
             await conn.execute(_RELEASE, {"ids": [*lost, *surplus], "owner": self._owner})
             for campaign_id in surplus:
                 del self._shard.walks[campaign_id]
             taken = await self._take(conn, share)
+        # Whoever is about to run out has probably died: the heir looks at that moment, not when it renews.
+        self.every_s = self._renew_s if left_s is None else min(self._renew_s, left_s + _JUST_AFTER_S)
         for walk in taken:
             self._shard.walks[walk.campaign.id] = walk
         if taken:
             log.info("leases.taken", campaigns=len(taken), held=len(self._shard.walks))
         metrics.LEASES_HELD.set(len(self._shard.walks))
 
-    async def release_all(self) -> None:
-        """On the way out: others take over at once instead of when the leases expire."""
+    async def release_all(self) -> list[int]:
+        """On the way out: others may take over at once instead of when the leases expire. Returns what was held."""
+        held = list(self._shard.walks)
         async with self._db.begin() as conn:
-            await conn.execute(_RELEASE, {"ids": list(self._shard.walks), "owner": self._owner})
+            await conn.execute(_RELEASE, {"ids": held, "owner": self._owner})
             await conn.execute(_BE_ABSENT, {"name": _PRESENCE + self._owner})
             await conn.execute(_FORGET_DEAD)
         self._shard.walks.clear()
+        return held
 
     async def _renew(self, conn: AsyncConnection) -> list[int]:
         """Renews and reads the campaigns anew; drops those that are ours no longer, or not live, and returns them."""

@@ -16,7 +16,7 @@ from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
 from engine.coordinator.operations import Audit, Operations
 from engine.coordinator.registries import Registries
-from engine.coordinator.rescue import Rescue
+from engine.coordinator.rescue import Loss, Rescue
 from engine.coordinator.shard import Shard
 from engine.coordinator.stats import Stats
 from engine.coordinator.sweep import Sweep
@@ -36,13 +36,15 @@ class Coordinator:
     def __init__(self, runtime: Runtime, owner: str | None = None) -> None:
         self.owner = owner or secrets.token_hex(6)
         self.shard = Shard()
-        nudge = asyncio.Event()
+        nudge, lost = asyncio.Event(), asyncio.Event()
         self.lease = Lease(runtime, self.shard, self.owner)
         self.dispatch = Dispatch(runtime, self.shard)
+        self.wake = Wake(runtime, self.shard, self.lease, self.owner, nudge)
+        rescue = Rescue(runtime, self.shard)
         duties: list[Duty] = [
             self.lease,
-            Wake(runtime, self.shard, self.lease, self.owner, nudge),
-            Rescue(runtime, self.shard),
+            self.wake,
+            Loss(runtime, rescue, lost),
             Complete(runtime, self.shard),
             Sweep(runtime, self.shard),
             Stats(runtime, self.shard),
@@ -60,7 +62,7 @@ class Coordinator:
             Operations(runtime),
             Audit(runtime),
         ]
-        self._keepers = [Keeper(self.dispatch, nudge), *map(Keeper, duties)]
+        self._keepers = [Keeper(self.dispatch, nudge), *map(Keeper, duties), Keeper(rescue, lost)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then gives its leases up. Raises what no outage explains."""
@@ -71,9 +73,9 @@ class Coordinator:
             for task in tasks:
                 task.cancel()
         try:
-            await self.lease.release_all()
+            await self.wake.hand_over(await self.lease.release_all())
         except AWAY as error:
-            log.warning("lease.release_failed", error=str(error)[:300])  # they expire
+            log.warning("lease.release_failed", error=str(error)[:300])  # others find them when they look
         log.info("coordinator.stopped", owner=self.owner)
 
     def health(self) -> Mapping[str, bool]:

@@ -9,9 +9,11 @@ and workers drop what they hold while a server is away. So all hints are forgott
 twice, which the intent refuses.
 
 The look back costs what lies dead behind the cursor, which under an old snapshot grows with the campaign. So it runs
-beside the dispatch, and never for more than a tenth of the time.
+beside the dispatch, and never for more than a tenth of the time. Whether the mark is there costs nothing to ask, so
+`Loss` asks more often.
 """
 
+import asyncio
 import secrets
 
 import structlog
@@ -24,6 +26,7 @@ from engine.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 2.0
+_GLANCE_S = 0.25
 _REST = 9  # times as long as it took
 _MARK, _MARK_S = "carillon:queue", 60
 
@@ -35,8 +38,8 @@ class Rescue:
         self._db, self._clock = runtime.reader, runtime.clock
         self._queue = runtime.queue
         self._shard = shard
-        self._mark = f"{_MARK}:{secrets.token_hex(6)}"  # each coordinator has its own
-        self._is_marked = False
+        self.mark = f"{_MARK}:{secrets.token_hex(6)}"  # each coordinator has its own
+        self.is_marked = False
         self._was_away = False
         self._hint_lease_s = runtime.settings.hint_lease_s
 
@@ -74,6 +77,22 @@ class Rescue:
 
     async def _is_queue_lost(self) -> bool:
         """Whether the mark that the last run left is gone. Leaves a new one."""
-        was_marked, self._is_marked = self._is_marked, True
-        found = await self._queue.set(self._mark, 1, ex=max(_MARK_S, int(3 * self.every_s)), get=True)
+        was_marked, self.is_marked = self.is_marked, True
+        found = await self._queue.set(self.mark, 1, ex=max(_MARK_S, int(3 * self.every_s)), get=True)
         return was_marked and found is None
+
+
+class Loss:
+    """Wakes the rescue as soon as its mark is gone."""
+
+    every_s = _GLANCE_S
+
+    def __init__(self, runtime: Runtime, rescue: Rescue, nudge: asyncio.Event) -> None:
+        self._queue, self._rescue, self._nudge = runtime.queue, rescue, nudge
+
+    async def run_once(self) -> bool:
+        """Returns whether it was gone."""
+        is_lost = self._rescue.is_marked and not await self._queue.exists(self._rescue.mark)
+        if is_lost:
+            self._nudge.set()
+        return is_lost

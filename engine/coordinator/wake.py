@@ -5,7 +5,7 @@ campaign is another's.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import cast
 
 from sqlalchemy import text
@@ -43,6 +43,11 @@ class Wake:
         if mine:
             self._nudge.set()
         return len(mine)
+
+    async def hand_over(self, ids: Collection[int]) -> None:
+        """On the way out: whoever listens takes these campaigns now."""
+        if ids:
+            await self._redis.rpush(LIST, *ids)
 
     async def _read(self) -> set[int]:
         own = _own_list(self._owner)

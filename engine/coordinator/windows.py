@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import orjson
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
 from engine.clock import boottime
 from engine.coordinator.shard import Due, Walk
 from engine.dispatch import judge, opening
-from engine.dispatch.campaigns import CampaignFacts, load_campaigns
+from engine.dispatch.campaigns import CampaignFacts, read_campaigns
 from engine.rules.prospect import ProspectState
 from engine.runtime import Runtime
 from engine.store import arrays
@@ -64,24 +65,12 @@ class Windows:
         if walk.campaign.is_direct or known is None:
             return list(due)
         takes = opening.takes(self._runtime.settings.ticket_s, self._runtime.clock)
-        before = len(closed)
-        kept = _sift(known[0], due, now, takes, closed)
-        walk.stride = min(MOST_STRIDES, 2 * walk.stride) if 2 * (len(closed) - before) > len(due) else 1
-        return kept
+        return sift(walk, known[0], due, now, takes, closed)
 
     async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:
-        if not closed:
-            return
-        params = {
-            "campaigns": arrays.numbers([each.campaign_id for each in closed]),
-            "ids": arrays.numbers([each.due.prospect_id for each in closed]),
-            "attempts": arrays.numbers([each.due.attempt for each in closed]),
-            "reasons": arrays.texts([each.reason for each in closed]),
-            "next_at": arrays.times([each.next_at for each in closed]),
-        }
-        async with self._runtime.db.begin() as conn:
-            await conn.execute(_PUT_OFF, params | {"now": now})
-        metrics.PUT_OFF.inc(len(closed))
+        if closed:
+            await put_off(self._runtime.db, closed, now)
+            metrics.PUT_OFF.inc(len(closed))
 
     async def refresh(self, walks: Sequence[Walk]) -> None:
         """Reads the campaigns of these walks, where they are not known."""
@@ -89,13 +78,28 @@ class Windows:
         self._known = {key: entry for key, entry in self._known.items() if now - entry[1] <= TTL_S}
         campaigns = [walk.campaign for walk in walks if not walk.campaign.is_direct]
         if stale := [each.id for each in campaigns if each.id not in self._known]:
-            async with self._runtime.reader.connect() as conn:
-                facts = await load_campaigns(conn, stale)
+            facts = await read_campaigns(self._runtime.reader, stale)
             self._known |= {campaign_id: (found, now) for campaign_id, found in facts.items()}
 
 
-def _sift(facts: CampaignFacts, due: Sequence[Due], now: datetime, takes: timedelta, closed: list[Closed]) -> list[Due]:
-    """Returns those that are open, and adds the others to `closed`."""
+async def put_off(engine: AsyncEngine, closed: Sequence[Closed], now: datetime) -> None:
+    """Writes the next opening of each, where its row is still as it was read."""
+    params = {
+        "campaigns": arrays.numbers([each.campaign_id for each in closed]),
+        "ids": arrays.numbers([each.due.prospect_id for each in closed]),
+        "attempts": arrays.numbers([each.due.attempt for each in closed]),
+        "reasons": arrays.texts([each.reason for each in closed]),
+        "next_at": arrays.times([each.next_at for each in closed]),
+    }
+    async with engine.begin() as conn:
+        await conn.execute(_PUT_OFF, params | {"now": now})
+
+
+def sift(
+    walk: Walk, facts: CampaignFacts, due: Sequence[Due], now: datetime, takes: timedelta, closed: list[Closed]
+) -> list[Due]:
+    """Returns those of a walk's claimed prospects that are open, and adds the others to `closed`. While most are
+    closed, the walk's strides grow."""
     kept = []
     for each in due:
         verdict = judge.window(facts, each.phone, _columns(each.data), now, takes)
@@ -103,6 +107,8 @@ def _sift(facts: CampaignFacts, due: Sequence[Due], now: datetime, takes: timede
             kept.append(each._replace(data=None) if each.data else each)
         else:
             closed.append(Closed(facts.id, each, verdict.written, verdict.again_at))
+    is_mostly_closed = 2 * (len(due) - len(kept)) > len(due)
+    walk.stride = min(MOST_STRIDES, 2 * walk.stride) if is_mostly_closed else 1
     return kept
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import structlog
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.carriers.catalog import is_simulated
 from engine.errors import InvalidInput
@@ -92,6 +92,12 @@ async def load_campaigns(
     """The campaigns that exist, by id, as this statement sees them. `did_policy` is the setting."""
     rows = await conn.execute(_SELECT, {"ids": sorted(campaign_ids)})
     return {row.id: facts_of(row, did_policy) for row in rows}
+
+
+async def read_campaigns(reader: AsyncEngine, campaign_ids: Iterable[int]) -> dict[int, CampaignFacts]:
+    """`load_campaigns` outside of a transaction."""
+    async with reader.connect() as conn:
+        return await load_campaigns(conn, campaign_ids)
 
 
 def facts_of(row: Any, did_policy: str) -> CampaignFacts:

@@ -1,19 +1,20 @@
 """The short-window limits of each create: its campaign's own rate, or its number's if it is a one-off text, and the
 rate of its account at the carrier."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from engine.clock import boottime
-from engine.dispatch.campaigns import CampaignFacts, load_campaigns
+from engine.dispatch.campaigns import CampaignFacts
 from engine.dispatch.hints import Hint
 from engine.limits.slots import Lane
 from engine.rules.telephony import Channel
 from engine.settings import Settings
 
 TTL_S = 1.0  # how long a campaign's rates are remembered
+
+
+Read = Callable[[Collection[int]], Awaitable[Mapping[int, CampaignFacts]]]
 
 
 class Lanes(NamedTuple):
@@ -24,20 +25,19 @@ class Lanes(NamedTuple):
 
 
 class LaneBook:
-    """The lanes of the campaigns of one channel, read again after `TTL_S`."""
+    """The lanes of campaigns, read again after `TTL_S`."""
 
-    def __init__(self, channel: Channel, reader: AsyncEngine, settings: Settings) -> None:
-        self._channel, self._reader, self._settings = channel, reader, settings
+    def __init__(self, read: Read, settings: Settings) -> None:
+        self._read, self._settings = read, settings
         self._known: dict[int, tuple[Lanes, float]] = {}
 
     async def refresh(self, campaign_ids: Collection[int]) -> None:
-        """Reads what is not known or not fresh. Raises what PostgreSQL raises."""
+        """Reads what is not known or not fresh. Raises what reading raises."""
         now = boottime()
         stale = [each for each in campaign_ids if each not in self._known or now - self._known[each][1] > TTL_S]
         if not stale:
             return
-        async with self._reader.connect() as conn:
-            facts = await load_campaigns(conn, stale)
+        facts = await self._read(stale)
         for campaign_id in stale:
             self._known[campaign_id] = (lanes_of(campaign_id, facts.get(campaign_id), self._settings), now)
 

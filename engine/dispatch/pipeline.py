@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -22,6 +23,7 @@ from engine.carriers import fence
 from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, SendMessage, Ticket
 from engine.clock import Clock, boottime
 from engine.dispatch.batcher import Batcher
+from engine.dispatch.campaigns import read_campaigns
 from engine.dispatch.hints import Job, take_batch
 from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_intents
 from engine.dispatch.lanes import LaneBook, Lanes
@@ -90,7 +92,8 @@ class Pipeline:
         self._answers = answers
         self._finished = finished
         self._writer = writer
-        self._lanes = LaneBook(channel, engine.execution_options(isolation_level="AUTOCOMMIT"), settings)
+        reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._lanes = LaneBook(partial(read_campaigns, reader), settings)
         self._tempo = Tempo(settings.batch_size)
         self._creates: set[asyncio.Task[None]] = set()
         self._batcher: Batcher[Job] = Batcher(

@@ -1,6 +1,16 @@
 """The Lua scripts beside this file."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Protocol
+
+Script = Callable[[list[str], list[str]], Awaitable[Any]]  # keys, arguments → reply
+
+
+class Scripting(Protocol):
+    """What runs scripts: `redis.asyncio.Redis`, or its twin in a simulation."""
+
+    def register_script(self, script: str) -> Script: ...
 
 
 def source(*names: str) -> str:

@@ -10,22 +10,26 @@ fast as the carrier's own lane compete for it, some 10 % of that lane falls into
 campaign, or many slow ones, use all of it.
 
 Nothing here survives Redis, and nothing needs to: a lane that is missing, or that another server or a restart left,
-begins one horizon and one step later than now, behind every slot that may still be on its way (P8).
+begins one horizon and one step later than now, behind every slot that may still be on its way (P8). So it does when the
+clock of Redis's machine is set back. When that is set forward, slots on their way seem to be of the past, and for a
+second others are handed out beside them: no script can tell that from an idle lane.
 
 A carrier that refuses for its own rate closes its lane for as long as it says, for all workers. What holds a slot by
 then, at most a second ahead, still goes. A flush opens the lane again, and the carrier's next refusal closes it.
 """
 
 import math
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple, cast
-
-from redis.asyncio import Redis
+from typing import NamedTuple
 
 from engine.clock import boottime
-from engine.limits.scripts import source
+from engine.limits.scripts import Scripting, source
+
+ACQUIRE = source("lane.lua", "slots.lua")
+GIVE_BACK = source("lane.lua", "give_back.lua")
+CLOSE = source("lane.lua", "close.lua")
 
 HORIZON_S = 1.0
 LATE_S = 0.015
@@ -63,10 +67,10 @@ class Grant:
 
 
 class SendSlots:
-    def __init__(self, redis: Redis) -> None:
-        self._acquire = redis.register_script(source("lane.lua", "slots.lua"))
-        self._give_back = redis.register_script(source("lane.lua", "give_back.lua"))
-        self._close = redis.register_script(source("lane.lua", "close.lua"))
+    def __init__(self, redis: Scripting) -> None:
+        self._acquire = redis.register_script(ACQUIRE)
+        self._give_back = redis.register_script(GIVE_BACK)
+        self._close = redis.register_script(CLOSE)
         self._offset = ClockOffset()
 
     async def acquire(self, wanted: Sequence[tuple[tuple[Lane, ...], int]], *, lead_s: float = LEAD_S) -> list[Grant]:
@@ -84,14 +88,11 @@ class SendSlots:
         for group, count in wanted:
             args += (count, len(group), *(number[lane] for lane in group))
         sent = boottime()
-        reply = await cast(
-            Awaitable[list[object]], self._acquire(keys=[_key(lane) for lane in lanes], args=list(map(str, args)))
-        )
-        now_us = cast(int, reply[0])
+        now_us, *found = await self._acquire([_key(lane) for lane in lanes], list(map(str, args)))
         self._offset.observe(now_us / 1e6, sent, boottime())
         return [
-            self._grant(now_us, cast(list[int], slots), count, max(_step_us(lane) for lane in group) / 1e6)
-            for slots, (group, count) in zip(reply[1:], wanted, strict=True)
+            self._grant(now_us, slots, count, max(_step_us(lane) for lane in group) / 1e6)
+            for slots, (group, count) in zip(found, wanted, strict=True)
         ]
 
     async def give_back(self, lanes: tuple[Lane, ...], slots: Sequence[Slot]) -> None:
@@ -100,12 +101,12 @@ class SendSlots:
         if slots and lanes:
             stamps = sorted(slot.stamp_us for slot in slots)
             args = [str(arg) for arg in (round(HORIZON_S * 1e6), *map(_step_us, lanes), *stamps)]
-            await cast(Awaitable[None], self._give_back(keys=[_key(lane) for lane in lanes], args=args))
+            await self._give_back([_key(lane) for lane in lanes], args)
 
     async def close(self, lanes: tuple[Lane, ...], for_s: float) -> None:
         """No slot of these lanes lies within the next `for_s` seconds (an hour at most), whoever asks."""
         args = [str(arg) for arg in (round(HORIZON_S * 1e6), *map(_step_us, lanes), round(for_s * 1e6))]
-        await cast(Awaitable[None], self._close(keys=[_key(lane) for lane in lanes], args=args))
+        await self._close([_key(lane) for lane in lanes], args)
 
     def _grant(self, now_us: int, deltas: list[int], count: int, step_s: float) -> Grant:
         refused_us = -deltas.pop()

@@ -6,7 +6,7 @@ from engine.clock import boottime
 from engine.errors import Conflict
 from engine.rules.campaign import Action
 from engine.rules.telephony import CarrierEvent
-from engine.simulation.port import CARRIER, SETTINGS, Imported
+from engine.simulation.port import DOCUMENT_CARRIER, SETTINGS, Imported
 from engine.simulation.script import Contact, Script
 from engine.simulation.timeline import Process
 from engine.store.callbacks import Report as Callback
@@ -40,7 +40,7 @@ class Api(Process):
         self._ask(0.001, verb, subject)
 
     def called_back(self, event: CarrierEvent, n: int) -> None:
-        parsed_to = self._world.carrier.phone_of(event)
+        parsed_to = self._world.carrier.of(event).to
         wrong = self._world.script.fault("callback", parsed_to, n)
         wait_s = self._world.timeline.spread(0.005, 0.3, "callback", event.key)
         if wrong is not None:
@@ -56,16 +56,34 @@ class Api(Process):
         self._arrive(event, wait_s, _MOST_TRIES)
 
     def _arrive(self, event: CarrierEvent, wait_s: float, tries: int) -> None:
+        callback = Callback(self._world.carrier.of(event).carrier, event)
+        is_answered = False
+
         async def arrive() -> None:
             if self._is_there():
                 self._world.plan(0.001, self, receive)
-            elif tries > 1:
-                self._arrive(event, _AGAIN_S, tries - 1)
+            self._world.timeline.after(_AGAIN_S, None, again)
+
+        async def again() -> None:
+            if not is_answered and tries > 1:
+                self._arrive(event, 0.0, tries - 1)
 
         async def receive() -> None:
-            steps = self._world.steps
-            ids = await self._world.step(self, "receive", steps.receive([Callback(CARRIER, event)]))
+            nonlocal is_answered
+            ids = await self._world.step(self, "receive", self._world.steps.receive([callback]))
+            if callback.carrier == DOCUMENT_CARRIER:
+                self._world.plan(0.005, self, answer)
+                return
+            is_answered = True
             self._world.queue.settle(ids)
+            self._world.stir()
+
+        async def answer() -> None:
+            """Workers hear nothing of it: one that was faster would order what belongs into the answer."""
+            nonlocal is_answered
+            plan = await self._world.step(self, "answer", self._world.steps.answer(callback))
+            is_answered = True
+            self._world.carrier.answered(event, plan)
             self._world.stir()
 
         self._world.timeline.after(wait_s, None, arrive)

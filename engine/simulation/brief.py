@@ -3,6 +3,7 @@
 from engine.coordinator.shard import Claim
 from engine.dispatch.intent import IntentBatch
 from engine.dispatch.settle import SettleResult
+from engine.rules.telephony import Command
 
 
 def brief(result: object) -> str:
@@ -14,6 +15,8 @@ def brief(result: object) -> str:
         return "[" + ", ".join(map(_item, result)) + "]"
     if isinstance(result, dict):
         return "{" + ", ".join(f"{each}: {result[each]}" for each in sorted(result)) + "}"
+    if isinstance(result, Command):
+        return f"{result.kind} #{result.number}"
     return str(result)
 
 

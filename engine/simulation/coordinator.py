@@ -1,8 +1,6 @@
-"""A coordinator: its walks, and its duties as looks. Two of them hold every campaign at once, as if leases failed.
+"""A coordinator: its walks, and its duties as looks. Two of them hold every campaign at once, as if leases failed."""
 
-It puts nobody off at the claim (`coordinator.windows`): here every closed window is found by the intent.
-"""
-
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.clock import boottime
@@ -10,6 +8,9 @@ from engine.coordinator import pace
 from engine.coordinator.hold import Hold
 from engine.coordinator.senders import LOOK_S
 from engine.coordinator.shard import START, Shard, Walk
+from engine.coordinator.windows import Closed, sift
+from engine.dispatch import opening
+from engine.dispatch.campaigns import CampaignFacts
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
 from engine.rules.telephony import Channel
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from engine.simulation.world import World
 
 _HOLD_S = 2.0
+_WRITES_S = 0.01  # from the claim until those are put off whom it found outside of their hours
 
 
 class Coordinator(Process):
@@ -37,6 +39,7 @@ class Coordinator(Process):
 
     def forget(self) -> None:
         self._shard = Shard()
+        self._facts: dict[int, CampaignFacts] = {}
         self._numbers: Hold[int] = Hold(_HOLD_S)
         self._attempts: Hold[AttemptKey] = Hold(_HOLD_S)
         self._callbacks: Hold[int] = Hold(_HOLD_S)
@@ -51,10 +54,17 @@ class Coordinator(Process):
         wanted = [(walk, count - len(walk.waiting)) for walk, count in ready if walk.look_at <= now]
         wanted = [(walk, count) for walk, count in wanted if count > 0]
         if wanted:
-            engine_s = world.steps.clock.now().timestamp()
+            wanted = [(walk, count * walk.stride) for walk, count in wanted]
+            await self._read_facts([walk.campaign.id for walk, _ in wanted])
+            clock, engine_now = world.steps.clock, world.steps.clock.now()
             claims = await world.step(self, "claim", world.steps.claim(wanted))
+            closed: list[Closed] = []
             for (walk, count), found in zip(wanted, claims, strict=True):
-                walk.waiting += walk.take_in(found, count, now, world.steps.clock, engine_s, SETTINGS.hint_lease_s)
+                due = walk.take_in(found, count, now, clock, engine_now.timestamp(), SETTINGS.hint_lease_s)
+                facts = self._facts[walk.campaign.id]
+                walk.waiting += sift(walk, facts, due, engine_now, opening.takes(SETTINGS.ticket_s, clock), closed)
+            if closed:
+                world.plan(_WRITES_S, self, lambda: self._put_off(closed, engine_now))
         pushed = 0
         for walk, count in ready:
             if walk.waiting:
@@ -62,6 +72,16 @@ class Coordinator(Process):
                 pushed += self._push(walk, count, usable)
                 world.boundary(self, "push")
         return pushed > 0
+
+    async def _read_facts(self, campaign_ids: list[int]) -> None:
+        """The hours of a campaign never change."""
+        if unknown := [each for each in campaign_ids if each not in self._facts]:
+            self._facts |= await self._world.steps.facts(unknown)
+
+    async def _put_off(self, closed: list[Closed], now: datetime) -> None:
+        told = [(each.due.prospect_id, str(each.reason), each.next_at.isoformat()) for each in closed]
+        self._world.note(self.name, f"puts off {told}")
+        await self._world.step(self, "put_off", self._world.steps.put_off(closed, now))
 
     async def _read_active(self) -> None:
         active = {each.id: each for each in await self._world.steps.active()}

@@ -11,7 +11,8 @@ from engine.clock import real_now
 from engine.dispatch.intent import Intent
 from engine.dispatch.orders import Order
 from engine.ids import attempt_ref, parse_attempt_ref
-from engine.rules.telephony import Amd, CarrierEvent, Channel, CommandKind, EndReason, EventKind
+from engine.rules.telephony import Amd, CarrierEvent, Channel, Command, CommandKind, EndReason, EventKind
+from engine.simulation.port import CARRIER
 from engine.simulation.script import Contact, Script
 from engine.simulation.timeline import Timeline
 
@@ -56,7 +57,10 @@ class Contacted:
     answered_us: int | None = None
     ended_us: int | None = None
     is_mute: bool = False  # whatever happens, no callback tells of it
+    carrier: str = CARRIER
     commands: set[int] = field(default_factory=set)
+    documents: list[int] = field(default_factory=list)  # commands that were fetched as documents
+    heard: set[str] = field(default_factory=set)  # callbacks that were answered
 
     @property
     def campaign_id(self) -> int:
@@ -90,7 +94,7 @@ class ScriptedCarrier:
         begun_us = self._timeline.time.now_us
         line = Contacted(
             ref, intent.campaign.channel, hint.from_number, hint.phone, begun_us, 0,
-            self._contacts.get((hint.campaign_id, hint.phone)),
+            self._contacts.get((hint.campaign_id, hint.phone)), carrier=intent.campaign.carrier,
         )  # fmt: skip
         arrives_s = TIMEOUT_S - 0.5 if kind == "slow" else took_s / 2
         self._timeline.after(arrives_s, None, lambda: self._accept(line))
@@ -126,8 +130,20 @@ class ScriptedCarrier:
             self._obey(line, order.command["kind"])
         return Ack(wrong is None)
 
-    def phone_of(self, event: CarrierEvent) -> str:
-        return self._lines[event.ref].to
+    def answered(self, event: CarrierEvent, plan: Command | None) -> None:
+        """The answer to a callback of a document carrier, which does what the first answer to each says."""
+        line = self._lines[event.ref]
+        if event.key in line.heard or line.ended_us is not None:
+            return
+        line.heard.add(event.key)
+        if plan is not None:
+            line.documents.append(plan.number)
+            self._obey(line, plan.kind)
+        elif event.kind is EventKind.ANSWERED:
+            self._end(line, 0.0)  # nothing more to do
+
+    def of(self, event: CarrierEvent) -> Contacted:
+        return self._lines[event.ref]
 
     def up(self, campaign_id: int) -> int:
         return sum(

@@ -1,13 +1,15 @@
 """The in-memory twin of the store: rows in dictionaries, every step one function, decided by the engine's own rules."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import TypeVar
 
 from engine.clock import Clock, real_now
 from engine.coordinator.shard import Claim, Due, Position, Queued, Walk
+from engine.coordinator.windows import Closed
+from engine.dispatch.campaigns import CampaignFacts, facts_of
 from engine.dispatch.facts import AttemptKey
 from engine.errors import Conflict
 from engine.ids import parse_attempt_ref
@@ -96,6 +98,9 @@ class MemorySteps(Intents, Settling):
         live = (CampaignStatus.DIALING, CampaignStatus.CANCELLED)
         return [row.campaign() for row in sorted(self.campaigns.values(), key=lambda row: row.id) if row.status in live]
 
+    async def facts(self, campaign_ids: Collection[int]) -> dict[int, CampaignFacts]:
+        return {each: facts_of(self.campaigns[each], "") for each in campaign_ids}
+
     async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]:
         return [self._claim(walk, count) for walk, count in wanted]
 
@@ -112,6 +117,12 @@ class MemorySteps(Intents, Settling):
         wanted = set(prospect_ids)
         rows = sorted(self.of_campaign(campaign_id), key=lambda row: row.id)
         return [self._due(row) for row in rows if row.id in wanted and row.state == _QUEUED]
+
+    async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:
+        for each in closed:
+            row = self.prospects[each.due.prospect_id]
+            if self.may_put_off(row, each.due, now):
+                row.reason, row.next_at = str(each.reason), each.next_at
 
     async def usable(self, campaign: Campaign) -> list[Usable]:
         rows = sorted(self.numbers.values(), key=lambda row: row.number.id)
@@ -201,6 +212,10 @@ class MemorySteps(Intents, Settling):
         )
 
     # what these steps share
+
+    def may_put_off(self, row: ProspectRow, due: Due, now: datetime) -> bool:
+        """The guard of the put-off: the row is as the claim read it."""
+        return row.state == _QUEUED and row.attempt == due.attempt and row.next_at <= now
 
     def _open(self, campaign_id: int) -> CampaignRow:
         row = self.campaigns[campaign_id]

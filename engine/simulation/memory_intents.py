@@ -189,14 +189,14 @@ class Intents(Rows):
     async def open_tickets(self, campaign_id: int) -> list[Ticket]:
         now = real_now()
         views = (row.view for row in self.attempts.values())
-        return [
+        return sorted(
             Ticket(view.prospect_id, view.attempt, view.try_no)
             for view in views
             if view.campaign_id == campaign_id
             and view.state == AttemptState.RESERVED
             and view.check_at is not None
             and view.check_at < now + timedelta(minutes=15)
-        ]
+        )
 
     async def are_open(self, tickets: Sequence[Ticket]) -> bool:
         views = [self.attempts[each.prospect_id, each.attempt].view for each in tickets]

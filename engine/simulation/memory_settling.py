@@ -8,19 +8,21 @@ from typing import Any
 import orjson
 
 from engine.clock import real_now, real_s
-from engine.dispatch import facts, opening, record
+from engine.dispatch import facts, opening, orders, record
 from engine.dispatch.facts import AttemptKey, lock_order
 from engine.dispatch.record import Move, Settled
 from engine.dispatch.settle import SettleResult, collect, fold, may_suppress
 from engine.dispatch.watch import Watched
+from engine.ids import parse_attempt_ref
 from engine.rules import reports
 from engine.rules.campaign import Action, CampaignStatus, after
 from engine.rules.decision import AttemptView, Decision
 from engine.rules.prospect import ProspectState
 from engine.rules.reports import Report
-from engine.rules.telephony import Channel
-from engine.simulation.port import SETTINGS
+from engine.rules.telephony import Channel, Command
+from engine.simulation.port import DOCUMENT_CARRIER, SETTINGS
 from engine.simulation.rows import NEVER, Rows, Suppression
+from engine.store.callbacks import Report as Callback
 from engine.store.callbacks import decode_event, encode_event
 
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -62,6 +64,25 @@ class Settling(Rows):
         return result
 
     async def settle_callbacks(self, ids: Collection[int]) -> SettleResult:
+        return self._settle_callbacks(ids, renders=False)
+
+    async def answer(self, callback: Callback) -> Command | None:
+        """As `settle_inline`."""
+        rows = [row for row in self.callbacks.values() if row.callback.key == callback.key and not row.is_settled]
+        if ids := [row.id for row in rows if row.callback.carrier == callback.carrier]:
+            self._settle_callbacks(ids, renders=True)
+        _, prospect_id, attempt = parse_attempt_ref(callback.event.ref) or (0, 0, 0)
+        row = self.attempts.get((prospect_id, attempt))
+        command = None if row is None else row.view.command
+        if row is None or command is None or not self.may_render(command, callback):
+            return None
+        return orders.build(orders.order_of(row.view, row.view.carrier_id or "", command), SETTINGS)
+
+    def may_render(self, command: Mapping[str, Any], callback: Callback) -> bool:
+        """The guard of an answer: a plan is that of the report which caused it."""
+        return bool(command["rendered"] and command["cause"] == callback.key)
+
+    def _settle_callbacks(self, ids: Collection[int], *, renders: bool) -> SettleResult:
         result = SettleResult()
         told: dict[AttemptKey, list[Report]] = {}
         rows = [self.callbacks[each] for each in sorted(set(ids)) if not self.callbacks[each].is_settled]
@@ -72,7 +93,7 @@ class Settling(Rows):
                 key = AttemptKey(row.campaign_id, row.prospect_id, row.attempt)
                 told.setdefault(key, []).append(reports.carrier(event))
         if told:
-            self._settle_read(told, result)
+            self._settle_read(told, result, renders=renders)
         for row in rows:
             row.is_settled = True
         self._pause(result)
@@ -87,26 +108,32 @@ class Settling(Rows):
             if view.check_at is not None and view.check_at <= now
         ]
 
-    def _settle_read(self, told: Mapping[AttemptKey, Sequence[Report]], result: SettleResult) -> None:
+    def _settle_read(
+        self, told: Mapping[AttemptKey, Sequence[Report]], result: SettleResult, *, renders: bool = False
+    ) -> None:
         views = [view for key in sorted(told, key=lock_order) if (view := self.read(key)) is not None]
-        settled = self._fold(views, told)
+        settled = self._fold(views, told, renders=renders)
         if len(views) < len(told):
             result.unmatched += told.keys() - {record.key_of(decision) for _, decision in settled}
         self._write([each for each in settled if each[1].is_changed])
         self._collect(settled, result)
 
-    def _fold(self, views: Sequence[AttemptView], told: Mapping[AttemptKey, Sequence[Report]]) -> list[Settled]:
+    def _fold(
+        self, views: Sequence[AttemptView], told: Mapping[AttemptKey, Sequence[Report]], *, renders: bool = False
+    ) -> list[Settled]:
         now, now_real_s = self.clock.now(), real_s()
         settled: list[Settled] = []
         for view in views:
             campaign = self._campaign(view.campaign_id)
             found = told[AttemptKey(view.campaign_id, view.prospect_id, view.attempt)]
-            settled.append((campaign, fold(view, found, campaign, None, now, now_real_s)))
+            settled.append((campaign, fold(view, found, campaign, None, now, now_real_s, renders=renders)))
         return settled
 
     def _campaign(self, campaign_id: int) -> facts.Campaign:
         limits = facts.limits_of(SETTINGS, self.clock.speed)
-        return facts.campaign_of(self.campaigns[campaign_id], limits, (), opening.takes(SETTINGS.ticket_s, self.clock))
+        return facts.campaign_of(
+            self.campaigns[campaign_id], limits, (DOCUMENT_CARRIER,), opening.takes(SETTINGS.ticket_s, self.clock)
+        )
 
     def _collect(self, settled: Sequence[Settled], result: SettleResult) -> None:
         for campaign, decision in settled:

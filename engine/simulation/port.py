@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 from engine.clock import Clock
 from engine.coordinator.shard import Claim, Due, Queued, Walk
+from engine.coordinator.windows import Closed
+from engine.dispatch.campaigns import CampaignFacts
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.facts import Campaign as Settled
 from engine.dispatch.hints import Hint
@@ -20,7 +22,7 @@ from engine.dispatch.watch import Watched
 from engine.rules.campaign import Action
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
-from engine.rules.telephony import Channel
+from engine.rules.telephony import Channel, Command
 from engine.settings import Settings
 from engine.store.callbacks import Report as Callback
 from engine.store.campaigns import Campaign
@@ -28,7 +30,7 @@ from engine.store.tickets import Ticket
 
 __all__ = ["Account", "Number", "Plan", "Settled", "Snapshot", "Steps", "Usable"]
 
-CARRIER = "simulated-command"
+CARRIER, DOCUMENT_CARRIER = "simulated-command", "simulated-document"
 SETTINGS = Settings.model_validate({"DATABASE_URL": "postgres://unused", "REDIS_URL": "redis://unused"})
 
 
@@ -36,6 +38,7 @@ SETTINGS = Settings.model_validate({"DATABASE_URL": "postgres://unused", "REDIS_
 class Account:
     id: int
     agent: Mapping[str, object] | None = None
+    limits: Mapping[str, object] | None = None  # of its carrier
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Plan:
     schedule: Mapping[str, object] | None = None
     purpose: str = "marketing"
     calls_per_second: float = 5.0
+    carrier: str = CARRIER
 
 
 class Usable(NamedTuple):
@@ -135,9 +139,11 @@ class Steps(Protocol):
         """Campaigns that are dialing, or cancelled, by id."""
         ...
 
+    async def facts(self, campaign_ids: Collection[int]) -> dict[int, CampaignFacts]: ...
     async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]: ...
     async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, Queued]]: ...
     async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]: ...
+    async def put_off(self, closed: Sequence[Closed], now: datetime) -> None: ...
     async def usable(self, campaign: Campaign) -> list[Usable]: ...
     async def sweep(self, campaign_id: int) -> int: ...
     async def complete(self, campaign_id: int) -> bool: ...
@@ -156,6 +162,10 @@ class Steps(Protocol):
 
     # api, relay
     async def receive(self, callbacks: Sequence[Callback]) -> list[int]: ...
+    async def answer(self, callback: Callback) -> Command | None:
+        """What a document carrier is told in the answer to a callback that was received."""
+        ...
+
     async def number(self, relay: str) -> int | None:
         """How many events got their number; None when another relay leads."""
         ...

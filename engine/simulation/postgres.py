@@ -1,6 +1,7 @@
 """The steps on PostgreSQL: each one the engine's own function, and nothing decided here."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime
 from random import Random
 
 import orjson
@@ -9,9 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock
-from engine.coordinator import claim, inbox, watch
+from engine.coordinator import claim, inbox, watch, windows
 from engine.coordinator.shard import Claim, Due, Queued, Walk
+from engine.coordinator.windows import Closed
 from engine.dispatch import intent, settle
+from engine.dispatch.campaigns import CampaignFacts, read_campaigns
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
 from engine.dispatch.intent import IntentBatch, IntentContext
@@ -21,8 +24,8 @@ from engine.feed.relay import Relay
 from engine.rules.campaign import Action, CampaignStatus
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
-from engine.rules.telephony import Channel
-from engine.simulation.port import CARRIER, SETTINGS, Account, Imported, Number, Plan, Snapshot, Usable
+from engine.rules.telephony import Channel, Command
+from engine.simulation.port import DOCUMENT_CARRIER, SETTINGS, Account, Imported, Number, Plan, Snapshot, Usable
 from engine.simulation.postgres_snapshot import read_snapshot
 from engine.store import callbacks, campaigns, imports, prospects, senders, suppressions, tickets
 from engine.store.callbacks import Report as Callback
@@ -33,7 +36,10 @@ _LEASE_S = 3_600.0  # the world says when a relay's lease runs out; the database
 _WRITER = 1_000
 _SWEPT = 5_000
 
-_ACCOUNT = text("insert into accounts (id, name, agent, created_at) values (:id, :name, cast(:agent as jsonb), :now)")
+_ACCOUNT = text("""
+    insert into accounts (id, name, agent, settings, created_at)
+    values (:id, :name, cast(:agent as jsonb), cast(:settings as jsonb), :now)
+""")
 _NUMBER = text("""
     insert into dids (id, account_id, number, capabilities, state, created_at)
     values (:id, :account_id, :number, '{voice,sms}', 'active', :now)
@@ -69,8 +75,16 @@ class PostgresSteps:
         self._owners = {plan.id: plan.account_id for plan in campaigns}
         async with self._engine.begin() as conn:
             for account in accounts:
-                params = {"id": account.id, "name": f"account {account.id}", "agent": _json(account.agent), "now": now}
-                await conn.execute(_ACCOUNT, params)
+                await conn.execute(
+                    _ACCOUNT,
+                    {
+                        "id": account.id,
+                        "name": f"account {account.id}",
+                        "agent": _json(account.agent),
+                        "settings": _json({"limits": account.limits} if account.limits else {}),
+                        "now": now,
+                    },
+                )
             for number in numbers:
                 params = {"id": number.id, "account_id": number.account_id, "number": number.e164, "now": now}
                 await conn.execute(_NUMBER, params)
@@ -83,7 +97,7 @@ class PostgresSteps:
                         "name": f"campaign {plan.id}",
                         "channel": plan.channel,
                         "purpose": plan.purpose,
-                        "carrier": CARRIER,
+                        "carrier": plan.carrier,
                         "mode": _json(plan.mode),
                         "schedule": _json(plan.schedule),
                         "calls_per_second": plan.calls_per_second,
@@ -123,6 +137,9 @@ class PostgresSteps:
             found = [await campaigns.list_campaigns(conn, each) for each in self._accounts]
         return sorted((each for some in found for each in some if each.status in live), key=lambda each: each.id)
 
+    async def facts(self, campaign_ids: Collection[int]) -> dict[int, CampaignFacts]:
+        return await read_campaigns(self._reader, campaign_ids)
+
     async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]:
         return await claim.claim(self._reader, wanted, self.clock.now(), self.clock.speed)
 
@@ -132,6 +149,9 @@ class PostgresSteps:
     async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]:
         found = await claim.read_due(self._reader, {campaign_id: (False, prospect_ids)})
         return sorted(found.get(campaign_id, []))
+
+    async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:
+        await windows.put_off(self._engine, closed, now)
 
     async def usable(self, campaign: Campaign) -> list[Usable]:
         async with self._reader.connect() as conn:
@@ -173,6 +193,11 @@ class PostgresSteps:
         async with self._engine.begin() as conn:
             return await callbacks.insert_many(conn, received)
 
+    async def answer(self, callback: Callback) -> Command | None:
+        async with self._reader.connect() as conn:
+            ids = await callbacks.unsettled(conn, callback.carrier, [callback.key])
+        return await settle.settle_inline(self._engine, callback.event.ref, [callback.key], ids, self._context())
+
     async def number(self, relay: str) -> int | None:
         if relay not in self._relays:
             self._relays[relay] = Relay(self._engine, self._redis, keep=1, lease_s=_LEASE_S)
@@ -192,7 +217,9 @@ class PostgresSteps:
             return await campaigns.get(conn, self._owners[campaign_id], campaign_id)
 
     def _context(self) -> SettleContext:
-        return SettleContext(self.clock, SETTINGS, _WRITER + 1, random=self._random)
+        return SettleContext(
+            self.clock, SETTINGS, _WRITER + 1, document_carriers=frozenset({DOCUMENT_CARRIER}), random=self._random
+        )
 
 
 def _json(value: object) -> str | None:

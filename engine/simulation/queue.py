@@ -80,7 +80,7 @@ class Queue:
             workers = self._world.workers[first:] + self._world.workers[:first]
             for worker in workers:
                 if worker.is_up and worker.stopped_until_us <= self._world.time.now_us:
-                    worker.take(message)
+                    await worker.take(message)
                     return
             self._deliver(message, _NOBODY_S)
 

@@ -12,7 +12,7 @@ from engine.rules.campaign import CampaignStatus
 from engine.rules.decision import AttemptView
 from engine.rules.purpose import Purpose
 from engine.rules.stats import COUNTERS, Delta
-from engine.simulation.port import CARRIER, Account, Number, Plan
+from engine.simulation.port import Account, Number, Plan
 from engine.store.callbacks import Report as Callback
 from engine.store.campaigns import Campaign
 
@@ -34,11 +34,11 @@ class CampaignRow:
     agent: str | None
     name: str
     created_at: datetime
+    carrier: str
     status: str = CampaignStatus.CREATED
     status_reason: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    carrier: str = CARRIER
     is_direct: bool = False
     is_system: bool = False
     is_live: bool = False
@@ -140,7 +140,9 @@ class Rows:
             mode=orjson.dumps(plan.mode).decode(),
             schedule=None if plan.schedule is None else orjson.dumps(plan.schedule).decode(),
             calls_per_second=plan.calls_per_second,
+            carrier=plan.carrier,
             agent=None if account.agent is None else orjson.dumps(account.agent).decode(),
+            limits=None if account.limits is None else orjson.dumps(account.limits).decode(),
             name=f"account {plan.account_id}",
             created_at=self.clock.now(),
         )

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock
 from engine.dispatch import watch
+from engine.simulation.lanes import LaneServer
 from engine.simulation.memory import MemorySteps
 from engine.simulation.port import Steps
 from engine.simulation.postgres import PostgresSteps
@@ -67,14 +68,19 @@ def _parting(name: str, mine: str, theirs: str) -> str:
     return f"{name}: {mine[:60]!r} in memory …{mine[at : at + 200]!r}…, on PostgreSQL …{theirs[at : at + 200]!r}…"
 
 
-async def shortest(history: History, build: Build = MemorySteps, learn: Learn = watch.learn) -> History:
+async def shortest(
+    history: History,
+    build: Build = MemorySteps,
+    learn: Learn = watch.learn,
+    lanes: Callable[[], LaneServer] = LaneServer,
+) -> History:
     """The history of the shortest script that fails the same checker."""
     failed = _names(history)
 
     async def fails(script: Script) -> bool:
-        return bool(failed & _names(await play(script, build, learn)))
+        return bool(failed & _names(await play(script, build, learn, lanes)))
 
-    return await play(await shrink(history.script, fails), build, learn)
+    return await play(await shrink(history.script, fails), build, learn, lanes)
 
 
 def report(history: History) -> list[str]:

@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from engine.rules.telephony import Channel
-from engine.simulation.port import Account, Number, Plan
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Account, Number, Plan
 
 VOICE_ENDS = (
     "human", "human", "machine", "machine_late", "no_answer", "busy", "failed", "invalid", "hangup", "screened", "mute",
@@ -27,10 +27,10 @@ CALLBACK_FAULTS = ("lost", "twice", "late", "very_late")
 LOOKUP_FAULTS = ("unknown", "raises")
 COMMAND_FAULTS = ("lost", "refused", "unanswered")
 QUEUE_FAULTS = ("lost", "twice", "late")
-WORKER_STEPS = ("commit_intents", "send", "settle", "settle_callbacks", "due_attempts", "lookup", "command")
+WORKER_STEPS = ("slots", "commit_intents", "send", "settle", "settle_callbacks", "due_attempts", "lookup", "command")
 OTHER_STEPS = {
-    "coordinator": ("claim", "push", "complete", "sweep", "overdue", "unsettled", "queued_behind"),
-    "api": ("receive", "move", "open_tickets", "add_prospects", "import_csv", "opt_out"),
+    "coordinator": ("claim", "put_off", "push", "complete", "sweep", "overdue", "unsettled", "queued_behind"),
+    "api": ("receive", "answer", "move", "open_tickets", "add_prospects", "import_csv", "opt_out"),
     "relay": ("number",),
 }
 
@@ -46,6 +46,8 @@ STARTS = (
 )
 SPEEDS = (1.0, 1.0, 60.0)
 
+_OCCASIONS = (1, 1, 1, 2, 3, 5)  # of a step: some come once or twice in a history
+_LIMITS: tuple[Mapping[str, object] | None, ...] = (None, None, {"callsPerSecond": 2, "messagesPerSecond": 1})
 _AREAS = ("213", "212", "312", "303", "808")
 _MESSAGES = ("Your order is ready.", "Hi {{name|there}}, it is ready.", "{{name}}, your order is ready.")
 _SCHEDULES: tuple[Mapping[str, object] | None, ...] = (
@@ -110,7 +112,10 @@ class Script:
         """The script in words, one line per entry."""
         head = f"seed {self.seed}: from {self.start.isoformat()} at speed {self.speed:g}"
         told = "look-ups are authoritative" if self.is_authoritative else "look-ups are not authoritative"
-        plans = [f"campaign {p.id}: {p.channel} {dict(p.mode)} {p.purpose} {p.schedule or ''}" for p in self.campaigns]
+        plans = [
+            f"campaign {p.id}: {p.channel} at {p.carrier} {dict(p.mode)} {p.purpose} {p.schedule or ''}"
+            for p in self.campaigns
+        ]
         people = [f"contact {tuple(contact)}" for contact in self.contacts]
         deeds = [f"{deed.at_s:9.3f} s  {deed.verb} {deed.subject}" for deed in self.deeds]
         faults = [f"fault {f.kind} at {f.where} #{f.n} ({f.amount:g})" for f in self.faults]
@@ -121,7 +126,8 @@ def write(seed: int, *, is_short: bool = False) -> Script:
     """The script of a seed. A short one has three people and no waits of hours: for stores that take their time."""
     drawn = Random(seed)
     accounts = tuple(
-        Account(each, {"kind": "sip", "uri": "sip:desk@example.com"}) for each in (1, 2)[: _one_or_two(drawn)]
+        Account(each, {"kind": "sip", "uri": "sip:desk@example.com"}, drawn.choice(_LIMITS))
+        for each in (1, 2)[: _one_or_two(drawn)]
     )
     numbers = tuple(
         Number(10 * account.id + each, account.id, f"+1714555{1000 + 10 * account.id + each}")
@@ -158,9 +164,10 @@ def _plan(drawn: Random, id_: int, account: Account) -> Plan:
     purpose = drawn.choice(("marketing", "informational", "emergency"))
     schedule = drawn.choice(_SCHEDULES)
     rate = drawn.choice((1.0, 5.0, 50.0))
+    carrier = drawn.choice((CARRIER, CARRIER, DOCUMENT_CARRIER))
     if drawn.random() < 0.5:
         mode: dict[str, object] = {"message": drawn.choice(_MESSAGES), **retries}
-        return Plan(id_, account.id, Channel.SMS, mode, schedule, purpose, rate)
+        return Plan(id_, account.id, Channel.SMS, mode, schedule, purpose, rate, carrier)
     mode = dict(retries)
     if drawn.random() < 0.6:
         mode["ai"] = True
@@ -170,7 +177,7 @@ def _plan(drawn: Random, id_: int, account: Account) -> Plan:
         mode |= {"concurrentCalls": drawn.choice((1, 2)), "maxDuration": 60}
     if drawn.random() < 0.3:
         mode["retry"] = {"voicemail": {"max": 1, "delay": "30s"}, "busy": {"delay": "10s"}}
-    return Plan(id_, account.id, Channel.VOICE, mode, schedule, purpose, rate)
+    return Plan(id_, account.id, Channel.VOICE, mode, schedule, purpose, rate, carrier)
 
 
 def _contacts(drawn: Random, plans: tuple[Plan, ...]) -> tuple[Contact, ...]:
@@ -222,10 +229,12 @@ def _faults(drawn: Random, contacts: tuple[Contact, ...], span_s: float) -> list
 
     for _ in some(5):
         process, step = _occasion(drawn)
-        faults.append(Fault("crash", f"{process}/{step}", drawn.randint(1, 6), drawn.choice((0.05, 1.0, 8.0, 40.0))))
+        faults.append(
+            Fault("crash", f"{process}/{step}", drawn.choice(_OCCASIONS), drawn.choice((0.05, 1.0, 8.0, 40.0)))
+        )
     for _ in some(3):
         process, step = _occasion(drawn)
-        faults.append(Fault("stall", f"{process}/{step}", drawn.randint(1, 6), drawn.choice((0.3, 2.5, 12.0))))
+        faults.append(Fault("stall", f"{process}/{step}", drawn.choice(_OCCASIONS), drawn.choice((0.3, 2.5, 12.0))))
     for _ in some(4):
         kind, where = drawn.choice(QUEUE_FAULTS), drawn.choice(("hint", "settle", "watch"))
         faults.append(Fault(f"queue.{kind}", where, drawn.randint(1, 12), drawn.choice((0.01, 3.0, 20.0))))
@@ -242,7 +251,7 @@ def _faults(drawn: Random, contacts: tuple[Contact, ...], span_s: float) -> list
         Fault(f"clock.{kind}", f"{drawn.uniform(0.8, drawn.choice((6.0, span_s))):.3f}", 1, amount)
         for kind, amount in jumps
     ]
-    faults += [Fault("flush", f"{drawn.uniform(0.5, span_s / 2):.3f}", 1) for _ in some(1)]
+    faults += [Fault("flush", f"{drawn.uniform(0.5, drawn.choice((6.0, span_s / 2))):.3f}", 1) for _ in some(1)]
     return faults
 
 

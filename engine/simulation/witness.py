@@ -1,20 +1,24 @@
 """What was seen of a history, and whether the promises held: the named checkers of P1–P7 over it.
 
-`engine.checks` asks the same of rows in PostgreSQL. Here nothing has to be inferred from rows: the order in which
-things happened is known.
+`engine.checks` asks the same of rows in PostgreSQL, under the same names and, where it does not judge in SQL, by the
+same functions. Here nothing has to be inferred from rows: the order in which things happened is known.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import orjson
 
-from engine.checks.events import disorder
+from engine.checks.attempts import twice
+from engine.checks.events import Numbers, disorder, gaps
+from engine.checks.limits import crowded, excess_over
 from engine.dispatch.intent import Intent, IntentBatch
 from engine.ids import attempt_ref
+from engine.limits.slots import HORIZON_S, LATE_S, USE
+from engine.rules.account_limits import parse_limits
 from engine.rules.attempt import AttemptState
 from engine.rules.campaign import Action
 from engine.rules.campaign_config import VoiceMode
@@ -23,7 +27,7 @@ from engine.rules.stats import COUNTERS, imbalance
 from engine.rules.telephony import Channel
 from engine.rules.usage import billed, day_of, meter_of
 from engine.rules.whereabouts import whereabouts
-from engine.simulation.port import SETTINGS, Person, Snapshot
+from engine.simulation.port import SETTINGS, Account, Person, Snapshot
 
 if TYPE_CHECKING:
     from engine.simulation.world import World
@@ -42,10 +46,15 @@ class Witness:
         self.problems: list[str] = []
         # After a jump a call seems to have lasted for longer than any call may, and a text to have been sent long ago.
         self._jumps_s = sum(abs(each.amount) for each in world.script.faults if each.kind.startswith("clock."))
+        jumps = sorted(
+            float(each.where) for each in world.script.faults if each.kind == "clock.real" and each.amount > 0
+        )
+        self._steady = list(zip([0.0, *(at + HORIZON_S + LATE_S for at in jumps)], [*jumps, math.inf], strict=True))
         self._still: set[int] = set()  # campaigns whose pause or cancel was answered
         self._moves: Counter[int] = Counter()
         self._stopped: set[tuple[int, str]] = set()
         self._intended: Counter[tuple[int, int, int]] = Counter()  # prospect, attempt, try
+        self._begun: dict[object, list[float]] = defaultdict(list)  # by what has a rate, real time that truly passed
 
     def problem(self, promise: str, what: str) -> None:
         if len(self.problems) < 20:
@@ -86,14 +95,18 @@ class Witness:
     def begun(self, intent: Intent) -> None:
         if intent.hint.campaign_id in self._still:
             self.problem("P3", f"still_when_answered: a create of campaign {intent.hint.campaign_id} began after it")
-        mode = intent.campaign.mode
+        campaign, now_s = intent.campaign, self._world.time.now_us / 1e6
+        self._begun[campaign.account_id, campaign.channel].append(now_s)
+        if campaign.channel is Channel.VOICE:
+            self._begun[campaign.id].append(now_s)
+        mode = campaign.mode
         most = mode.concurrent_calls if isinstance(mode, VoiceMode) and not self._jumps_s else None
         if most is not None and self._world.carrier.up(intent.campaign.id) >= most:
             self.problem("P4", f"calls_at_once: campaign {intent.campaign.id} has more than {most} calls up")
 
     def left_waiting(self, seen: Snapshot, live: Collection[int]) -> None:
-        """An operator gives up on these campaigns: whoever waits must do so for a good reason, or for a later hour into
-        which a retry was moved."""
+        """An operator gives up on these campaigns, all of them started: whoever waits must do so for a good reason, or
+        for a later hour into which a retry was moved."""
         now = self._world.steps.clock.now()
         for person in seen.people:
             is_waiting = person.campaign_id in live and person.state == ProspectState.QUEUED
@@ -105,8 +118,10 @@ class Witness:
     def judge(self, end: Snapshot) -> None:
         checks: tuple[tuple[str, Callable[[Snapshot], list[str]]], ...] = (
             ("P1", self.counts_add_up), ("P1", self.counts_equal_rows), ("P1", self.all_are_over),
-            ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.attempts_contiguous),
-            ("P4", self.sms_spacing), ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
+            ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.creates_were_intended),
+            ("P2", self.attempts_contiguous), ("P2", self.documents_once),
+            ("P4", self.sms_spacing), ("P4", self.call_rate), ("P4", self.carrier_rate),
+            ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
             ("P7", self.accounts_agree),
         )  # fmt: skip
         for promise, check in checks:
@@ -152,12 +167,21 @@ class Witness:
         counted = {key: amount for key, amount in found.items() if amount}
         return [] if counted == end.used else [f"{end.used} counted, the attempts say {counted}"]
 
-    def accepted_once(self, end: Snapshot) -> list[str]:
-        log = self._world.carrier.log
+    def accepted_once(self, _end: Snapshot) -> list[str]:
+        return twice(line.ref for line in self._world.carrier.log)
+
+    def creates_were_intended(self, end: Snapshot) -> list[str]:
         known = {attempt_ref(view.campaign_id, view.prospect_id, view.attempt): view.phone for view in end.attempts}
-        times = Counter(line.ref for line in log)
-        twice = [f"{ref} was accepted {n} times" for ref, n in times.items() if n > 1]
-        return twice + [f"{line.ref} has no attempt" for line in log if known.get(line.ref) != line.to]
+        return [f"{line.ref} has no attempt" for line in self._world.carrier.log if known.get(line.ref) != line.to]
+
+    def documents_once(self, _end: Snapshot) -> list[str]:
+        """What a call is told in an answer it is told once, and in no request besides."""
+        return [
+            f"{line.ref} was told #{number} {n} times"
+            for line in self._world.carrier.log
+            for number, n in Counter([*line.documents, *line.commands]).items()
+            if n > 1
+        ]
 
     def attempts_contiguous(self, end: Snapshot) -> list[str]:
         numbers: dict[int, list[int]] = defaultdict(list)
@@ -168,24 +192,42 @@ class Witness:
 
     def sms_spacing(self, _end: Snapshot) -> list[str]:
         """By the clock that the limits are judged by, and by the time that truly passed: one of them has the gap."""
-        by_number: dict[str, list[int]] = defaultdict(list)
-        for line in self._world.carrier.log:
+        speed = self._world.script.speed
+        sent: dict[str, list[float]] = defaultdict(list)
+        for line in sorted(self._world.carrier.log, key=lambda line: line.begun_us):
             if line.channel is Channel.SMS:
-                by_number[line.from_].append(line.begun_us)
-        least_s = SETTINGS.sms_gap_s / self._world.script.speed - SETTINGS.ticket_s
+                sent[line.from_].append(speed * line.begun_us / 1e6)
+        return crowded(sent, SETTINGS.sms_gap_s, speed * (SETTINGS.ticket_s + self._jumps_s))
+
+    def call_rate(self, _end: Snapshot) -> list[str]:
+        plans = [plan for plan in self._world.script.campaigns if plan.channel is Channel.VOICE]
         return [
-            f"{number}: two texts {(later - earlier) / 1e6:.1f} s apart"
-            for number, times in by_number.items()
-            for earlier, later in pairwise(sorted(times))
-            if (later - earlier) / 1e6 < least_s - self._jumps_s
+            f"campaign {plan.id}: {excess:.1f} calls too many for {plan.calls_per_second:g} a second"
+            for plan in plans
+            if (excess := self._excess(plan.id, plan.calls_per_second)) > 0
         ]
 
-    def gapless(self, end: Snapshot) -> list[str]:
+    def carrier_rate(self, _end: Snapshot) -> list[str]:
         return [
-            f"account {each}: {[n for n, _ in log]}"
-            for each, log in end.events.items()
-            if [n for n, _ in log] != list(range(1, len(log) + 1))
+            f"account {account.id}: {excess:.1f} {channel} creates too many for {rate:g} a second"
+            for account in self._world.script.accounts
+            for channel, rate in zip(Channel, _rates_of(account), strict=True)
+            if rate is not None and (excess := self._excess((account.id, channel), rate)) > 0
         ]
+
+    def _excess(self, what: object, rate: float) -> float:
+        """By what the slots' spacing allows. Between clocks set forward: for a second, slots are then given twice."""
+        begun = self._begun[what]
+        spans = [[at for at in begun if span[0] <= at < span[1]] for span in self._steady]
+        return max(round(excess_over(span, USE * rate, LATE_S), 3) for span in spans)  # slots are whole microseconds
+
+    def gapless(self, end: Snapshot) -> list[str]:
+        problems = []
+        for each, log in end.events.items():
+            numbers = [n for n, _ in log]
+            found = Numbers(len(numbers), len(set(numbers)), min(numbers), max(numbers))
+            problems += [f"account {each}: {gap}" for gap in gaps(found, 1, len(numbers))]
+        return problems
 
     def causes_come_first(self, end: Snapshot) -> list[str]:
         problems = []
@@ -238,6 +280,12 @@ def _counters_of(person: Person) -> dict[str, int]:
     if person.state == ProspectState.CANCELLED and person.reason in ("suppressed", "opted_out"):
         found["suppressed"] = 1
     return found
+
+
+def _rates_of(account: Account) -> tuple[float | None, float | None]:
+    """What its carrier allows a second, in the order of `Channel`."""
+    limits = parse_limits(account.limits)
+    return limits.calls_per_second, limits.messages_per_second
 
 
 def _is_later(person: Person, now: datetime) -> bool:

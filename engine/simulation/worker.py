@@ -1,14 +1,11 @@
-"""A worker: hints to intents to creates to answers, callbacks and watches settled, commands carried out."""
+"""A worker: hints go through its pipelines, answers, callbacks and watches are settled, commands carried out."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine.carriers import fence
-from engine.carriers.port import Ack, Lookup, LookupState, Receipt, Ticket
-from engine.clock import boottime
+from engine.carriers.port import Ack, Lookup, LookupState, Receipt
 from engine.dispatch.facts import AttemptKey
-from engine.dispatch.hints import Job, take_batch
+from engine.dispatch.hints import Job
 from engine.dispatch.intent import Intent
 from engine.dispatch.orders import Order
 from engine.dispatch.settle import SettleResult, reports_of
@@ -18,13 +15,12 @@ from engine.ids import attempt_ref
 from engine.rules import reports
 from engine.rules.reports import Report
 from engine.rules.telephony import Channel
+from engine.simulation.pipeline import Pipeline
 from engine.simulation.queue import Message
 from engine.simulation.timeline import Act, Process
 
 if TYPE_CHECKING:
     from engine.simulation.world import World
-
-_MOST = 4  # jobs of one batch
 
 
 class Worker(Process):
@@ -42,71 +38,35 @@ class Worker(Process):
 
     def _start_empty(self) -> None:
         self._held = {}
-        self._waiting: dict[Channel, deque[Job]] = {each: deque() for each in Channel}
-        self._planned: set[str] = set()
+        self._pipelines = {each: Pipeline(self._world, self, each) for each in Channel}
         self._answers: list[tuple[Intent, Receipt, int]] = []
+        self._is_settling = False
 
-    def take(self, message: Message) -> None:
+    async def take(self, message: Message) -> None:
         self._held[message.id] = message
         if message.hint is not None:
-            self._waiting[message.channel].append(Job(message.hint, message.channel, str(message.id)))
-            self._plan_dispatch(message.channel)
+            await self._pipelines[message.channel].submit(Job(message.hint, message.channel, str(message.id)))
         elif message.callbacks:
-            self._plan(0.002, 0.03, lambda: self._settle_callbacks(message), "settle", message.id)
+            self.plan(0.002, 0.03, lambda: self._settle_callbacks(message), "settle", message.id)
         else:
-            self._plan(0.002, 0.03, lambda: self._watch(message), "watch", message.id)
+            self.plan(0.002, 0.03, lambda: self._watch(message), "watch", message.id)
 
-    def _plan(self, least_s: float, most_s: float, act: Act, *about: object) -> None:
+    def plan(self, least_s: float, most_s: float, act: Act, *about: object) -> None:
         self._world.plan(self._world.timeline.spread(least_s, most_s, self.name, *about), self, act)
 
-    def _done(self, message_id: int) -> None:
+    def acknowledge(self, message_id: int) -> None:
+        """The message is acknowledged."""
         self._held.pop(message_id, None)
 
-    def _plan_dispatch(self, channel: Channel) -> None:
-        if channel not in self._planned and self._waiting[channel]:
-            self._planned.add(channel)
-            self._plan(0.002, 0.04, lambda: self._dispatch(channel), "batch", channel, len(self._world.history.lines))
-
-    async def _dispatch(self, channel: Channel) -> None:
-        world = self._world
-        self._planned.discard(channel)
-        jobs = take_batch(self._waiting[channel], _MOST)
-        self._plan_dispatch(channel)
-        hints = [job.hint for job in jobs]
-        batch = await world.step(
-            self, "commit_intents", world.steps.commit_intents(hints, channel), world.witness.intended
-        )
-        messages = {job.hint.prospect_id: int(job.message_id) for job in jobs}
-        for intent in batch.granted:
-            message_id = messages[intent.hint.prospect_id]
-            about = ("send", intent.hint.prospect_id, intent.hint.attempt, intent.try_no)
-            self._plan(0.001, 1.0, lambda intent=intent, id_=message_id: self._send(intent, id_), *about)  # type: ignore[misc]
-        for hint, _ in batch.refused:
-            self._done(messages[hint.prospect_id])
-        world.stir()
-
-    async def _send(self, intent: Intent, message_id: int) -> None:
-        world = self._world
-        refused = fence.refusal(Ticket(intent.deadline), boottime())
-        if refused:
-            receipt, took_s = fence.not_sent(refused), 0.0
-        else:
-            world.witness.begun(intent)
-            receipt, took_s = world.carrier.create(intent)
-        world.note(
-            self.name, f"send {intent.hint.prospect_id}-{intent.hint.attempt} try {intent.try_no}: {receipt.outcome}"
-        )
-        world.boundary(self, "send")
-        world.plan(took_s, self, lambda: self._answered(intent, receipt, message_id))
-
-    async def _answered(self, intent: Intent, receipt: Receipt, message_id: int) -> None:
+    def answered(self, intent: Intent, receipt: Receipt, message_id: int) -> None:
+        """Answers are settled together."""
         self._answers.append((intent, receipt, message_id))
-        if "answers" not in self._planned:
-            self._planned.add("answers")
+        if not self._is_settling:
+            self._is_settling = True
             self._world.plan(0.02, self, self._settle_answers)
 
     async def _settle_answers(self) -> None:
-        self._planned.discard("answers")
+        self._is_settling = False
         answers, self._answers = self._answers, []
         told: dict[AttemptKey, Sequence[Report]] = {}
         known = {}
@@ -115,13 +75,13 @@ class Worker(Process):
             told[key], known[key] = reports_of(receipt, intent.try_no), view_of(intent)
         result = await self._world.step(self, "settle", self._world.steps.settle(told, known))
         for _, _, message_id in answers:
-            self._done(message_id)
+            self.acknowledge(message_id)
         self._carry_out(result)
 
     async def _settle_callbacks(self, message: Message) -> None:
         steps = self._world.steps
         result = await self._world.step(self, "settle_callbacks", steps.settle_callbacks(message.callbacks))
-        self._done(message.id)
+        self.acknowledge(message.id)
         self._carry_out(result)
 
     async def _watch(self, message: Message) -> None:
@@ -135,10 +95,10 @@ class Worker(Process):
             result = await world.step(self, "settle", world.steps.settle(prompt))
             self._carry_out(result)
         if not asked:
-            self._done(message.id)
+            self.acknowledge(message.id)
             return
         hopeless = [is_hopeless(*each, now) for each in asked]
-        self._plan(0.02, 0.5, lambda: self._look_up(message, asked, hopeless), "lookup", message.id)
+        self.plan(0.02, 0.5, lambda: self._look_up(message, asked, hopeless), "lookup", message.id)
 
     async def _look_up(self, message: Message, asked: list[Watched], hopeless: list[bool]) -> None:
         world, found = self._world, dict[AttemptKey, Sequence[Report]]()
@@ -152,13 +112,13 @@ class Worker(Process):
             world.boundary(self, "lookup")
             found[_key(each)] = world.learn(view, lookup, is_authoritative, is_last)
         result = await world.step(self, "settle", world.steps.settle(found))
-        self._done(message.id)
+        self.acknowledge(message.id)
         self._carry_out(result)
 
     def _carry_out(self, result: SettleResult) -> None:
         for order in result.commands:
             about = ("command", order.ref, order.command["number"])
-            self._plan(0.01, 0.05, lambda order=order: self._command(order), *about)  # type: ignore[misc]
+            self.plan(0.01, 0.05, lambda order=order: self._command(order), *about)  # type: ignore[misc]
         self._world.stir()
 
     async def _command(self, order: Order) -> None:

@@ -19,6 +19,7 @@ from engine.rules.telephony import CarrierEvent
 from engine.simulation.api import Api
 from engine.simulation.brief import brief
 from engine.simulation.coordinator import Coordinator
+from engine.simulation.lanes import LaneServer
 from engine.simulation.line import Contacted, ScriptedCarrier
 from engine.simulation.looks import Look
 from engine.simulation.port import Snapshot, Steps
@@ -58,7 +59,7 @@ class History:
 
 
 class World:
-    def __init__(self, script: Script, steps: Steps, time: VirtualTime, learn: Learn) -> None:
+    def __init__(self, script: Script, steps: Steps, time: VirtualTime, learn: Learn, lanes: LaneServer) -> None:
         self.learn = learn
         self.script, self.steps, self.time = script, steps, time
         self.timeline = Timeline(time, script.seed)
@@ -66,6 +67,7 @@ class World:
         self.witness = Witness(self)
         self.carrier = ScriptedCarrier(script, self.timeline, self._deliver)
         self.queue = Queue(self)
+        self.lanes = lanes
         self.lead = Lead()
         self.api = Api(self)
         self.workers = [Worker(self, f"worker-{each}") for each in (0, 1)]
@@ -147,6 +149,7 @@ class World:
             self.note("world", f"{kind} {amount:g}")
             if kind == "flush":
                 self.queue.flush()
+                self.lanes.flush()
             elif kind == "clock.real":
                 self.time.jumped_s += amount
             else:
@@ -189,7 +192,7 @@ class World:
         if paused:
             self.api.deed("resume", str(paused[0]))
         elif engine_s > PATIENCE_S and live:
-            self.witness.left_waiting(seen, {id_ for id_, _ in live})
+            self.witness.left_waiting(seen, {id_ for id_, status in live if status != CampaignStatus.CREATED})
             self.api.deed("cancel", str(live[0][0]))
         elif engine_s > 4 * PATIENCE_S:
             self.witness.problem("P1", f"is not over after {engine_s / 86_400:.0f} days")
@@ -197,12 +200,17 @@ class World:
         return False
 
 
-async def play(script: Script, build: Callable[[Clock, int], Steps], learn: Learn = watch.learn) -> History:
+async def play(
+    script: Script,
+    build: Callable[[Clock, int], Steps],
+    learn: Learn = watch.learn,
+    lanes: Callable[[], LaneServer] = LaneServer,
+) -> History:
     """The history of a script on the store that `build` makes of a clock and a seed.
 
-    `learn` is what a worker makes of a look-up; a negative control has its own.
+    `learn` is what a worker makes of a look-up, `lanes` what hands out send slots; negative controls have their own.
     """
     time = VirtualTime()
     with under(time):
         clock = Clock(REAL_START_S, script.start.timestamp(), script.speed)
-        return await World(script, build(clock, script.seed), time, learn).run()
+        return await World(script, build(clock, script.seed), time, learn, lanes()).run()

@@ -60,11 +60,28 @@ async def test_a_dead_coordinators_campaigns_are_taken_over_with_a_new_epoch(
     assert not orphans & set(dead_shard.walks)
 
 
+async def test_an_heir_looks_when_a_lease_runs_out_and_not_only_when_it_renews(
+    runtime: Runtime, make_campaign: MakeCampaign, db: AsyncEngine
+) -> None:
+    await make_campaign()
+    (dead, _), (heir, _) = coordinators(runtime, 2)
+    await settle(dead, heir)
+    assert heir.every_s == runtime.settings.lease_s / 3
+    async with db.begin() as conn:
+        await conn.execute(text("update leaders set expires_at = now() + interval '0.3 s' where owner = 'c0'"))
+    await heir.run_once()
+    assert heir.every_s < 0.35
+    await expire(db, "c0")
+    await heir.run_once()
+    assert heir.every_s == runtime.settings.lease_s / 3
+
+
 async def test_leaving_hands_over_at_once(runtime: Runtime, make_campaign: MakeCampaign) -> None:
     ids = {(await make_campaign()).id for _ in range(3)}
     (leaving, _), (staying, shard) = coordinators(runtime, 2)
     await settle(leaving, staying)
-    await leaving.release_all()
+    held = await leaving.release_all()
+    assert set(held) < ids
     await staying.run_once()
     assert set(shard.walks) == ids
 

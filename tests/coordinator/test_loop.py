@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock, boottime
-from engine.coordinator.duty import Keeper
+from engine.coordinator.duty import Keeper, backoff_s
 from engine.coordinator.lease import Lease
 from engine.coordinator.loop import Coordinator
 from engine.coordinator.shard import Shard
@@ -113,6 +113,16 @@ async def test_an_outage_is_waited_out() -> None:
     task.cancel()
 
 
+@pytest.mark.parametrize(
+    ("every_s", "waits"),
+    [(0.0, [0.05, 0.05, 0.3, 1.5, 2.0]), (0.1, [0.1, 0.1, 0.3, 1.5, 2.0]), (60.0, [0.5, 0.5, 0.5, 1.5, 2.0])],
+)
+def test_a_short_outage_is_over_soon_after_its_end_and_a_long_one_is_asked_after_seldom(
+    every_s: float, waits: list[float]
+) -> None:
+    assert [backoff_s(away_s, every_s) for away_s in (0.0, 0.1, 1.2, 6.0, 3600.0)] == pytest.approx(waits)
+
+
 async def test_a_bug_ends_the_process() -> None:
     with pytest.raises(ZeroDivisionError):
         async with asyncio.timeout(DEADLINE_S):
@@ -122,7 +132,7 @@ async def test_a_bug_ends_the_process() -> None:
 async def test_the_process_works_and_stops_at_sigterm(
     servers: Servers, database_url: str, db: AsyncEngine, make_campaign: MakeCampaign, clock: Clock, runtime: Runtime
 ) -> None:
-    await make_campaign(prospects=5)
+    campaign = await make_campaign(prospects=5)
     await add_dids(db, clock)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -147,3 +157,4 @@ async def test_the_process_works_and_stops_at_sigterm(
             _, log = await process.communicate()
     assert process.returncode == 0, log.decode()
     assert b"coordinator.stopped" in log
+    assert await runtime.redis.lrange(LIST, 0, -1) == [b"%d" % campaign.id]  # whoever listens takes it now

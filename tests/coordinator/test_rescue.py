@@ -1,5 +1,6 @@
 """What was lost is enqueued again: flushed hints, dead workers, rows behind the cursor."""
 
+import asyncio
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.clock import Clock
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.lease import Lease
-from engine.coordinator.rescue import Rescue
+from engine.coordinator.rescue import Loss, Rescue
 from engine.coordinator.shard import Position, Shard, Walk
 from engine.runtime import Runtime, connect_redis
 from tests.coordinator.conftest import MakeCampaign, add_dids, add_prospects, messages
@@ -75,6 +76,20 @@ async def test_the_mark_outlives_the_longest_rest(runtime: Runtime, shard: Shard
     await rescue.run_once()
     (mark,) = await runtime.queue.keys("carillon:queue:*")
     assert await runtime.queue.ttl(mark) > 2 * 200
+
+
+async def test_the_loss_of_the_queue_wakes_the_rescue(runtime: Runtime, shard: Shard) -> None:
+    nudge = asyncio.Event()
+    rescue = Rescue(runtime, shard)
+    loss = Loss(runtime, rescue, nudge)
+    assert not await loss.run_once()  # nothing was left yet
+    await rescue.run_once()
+    assert not await loss.run_once()
+    await runtime.queue.flushall()
+    assert await loss.run_once()
+    assert nudge.is_set()
+    await rescue.run_once()  # leaves a new mark
+    assert not await loss.run_once()
 
 
 async def test_after_an_outage_hints_are_not_waited_for(

@@ -1,12 +1,14 @@
 """Which short windows a create counts against."""
 
+from functools import partial
+
 from redis.asyncio import Redis
 
 from engine.clock import Clock, boottime
+from engine.dispatch.campaigns import read_campaigns
 from engine.dispatch.hints import Hint
 from engine.dispatch.lanes import LaneBook, lanes_of
 from engine.limits.slots import Lane, SendSlots
-from engine.rules.telephony import Channel
 from engine.settings import Settings
 from engine.store import campaigns
 from tests.dispatch.conftest import World
@@ -15,7 +17,7 @@ SETTINGS = Settings(database_url="postgresql://unused", redis_url="redis://unuse
 
 
 async def book_of(world: World, *campaign_ids: int) -> LaneBook:
-    book = LaneBook(Channel.SMS, world.db.execution_options(isolation_level="AUTOCOMMIT"), SETTINGS)
+    book = LaneBook(partial(read_campaigns, world.db), SETTINGS)
     await book.refresh(campaign_ids)
     return book
 

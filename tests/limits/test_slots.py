@@ -1,32 +1,31 @@
-"""Send slots: in every window at most the rate, with work nearly all of it, and never a burst after a flush."""
+"""Send slots: in every window at most the rate, with work nearly all of it, and never a burst after a flush.
 
-import asyncio
+The same tests over Redis and over its twin in the simulation.
+"""
+
 from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from engine.clock import boottime
 from engine.limits.slots import HORIZON_S, LATE_S, ClockOffset, Lane, SendSlots, Slot
+from tests.limits.servers import Server
 
 Lanes = tuple[Lane, ...]
 
 
-async def until(moment: float) -> None:
-    """Real time is what these limits are about; this waits for a moment, not for an effect."""
-    await asyncio.sleep(max(0.0, moment - boottime()))
-
-
-async def warm(slots: SendSlots, *lanes: Lanes) -> None:
+async def warm(server: Server, slots: SendSlots, *lanes: Lanes) -> None:
     """Lets new lanes begin: their first slot is a horizon and a step away, and unwanted until then."""
     await slots.acquire([(lane, 1) for lane in lanes])
-    await until(boottime() + HORIZON_S)
+    await server.until(boottime() + HORIZON_S)
 
 
-async def collect(clients: Sequence[SendSlots], wanted: Sequence[tuple[Lanes, int]], for_s: float) -> list[list[Slot]]:
+async def collect(
+    server: Server, clients: Sequence[SendSlots], wanted: Sequence[tuple[Lanes, int]], for_s: float
+) -> list[list[Slot]]:
     """What several clients are granted in turn when they always want more: one list per group, ascending."""
     granted: list[list[Slot]] = [[] for _ in wanted]
     end, turn = boottime() + for_s, 0
@@ -34,7 +33,7 @@ async def collect(clients: Sequence[SendSlots], wanted: Sequence[tuple[Lanes, in
         for found, grant in zip(granted, await clients[turn % len(clients)].acquire(wanted), strict=True):
             found.extend(grant.slots)
         turn += 1
-        await asyncio.sleep(0.005)
+        await server.until(boottime() + 0.005)
     return [sorted(found, key=lambda slot: slot.stamp_us) for found in granted]
 
 
@@ -45,11 +44,11 @@ def most_in(slots: Sequence[Slot], window_s: float) -> int:
 
 
 @pytest.mark.parametrize("rate", [3, 10, 200])
-async def test_every_window_keeps_the_rate_and_work_gets_nearly_all(redis: Redis, rate: float) -> None:
-    clients = [SendSlots(redis) for _ in range(3)]
+async def test_every_window_keeps_the_rate_and_work_gets_nearly_all(server: Server, rate: float) -> None:
+    clients = [server.client() for _ in range(3)]
     lanes = (Lane("a", rate),)
-    await warm(clients[0], lanes)
-    (slots,) = await collect(clients, [(lanes, 20)], for_s=2.0)
+    await warm(server, clients[0], lanes)
+    (slots,) = await collect(server, clients, [(lanes, 20)], for_s=2.0)
     spans_s = (slots[-1].stamp_us - slots[0].stamp_us) / 1e6
     assert (len(slots) - 1) / spans_s >= 0.97 * rate
     for window_s in (0.01, 0.1, 0.5, 1.0, 2.0):
@@ -58,10 +57,10 @@ async def test_every_window_keeps_the_rate_and_work_gets_nearly_all(redis: Redis
     assert len({slot.stamp_us for slot in slots}) == len(slots)
 
 
-async def test_slots_lie_between_lead_and_horizon(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_slots_lie_between_lead_and_horizon(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("a", 50),)
-    await warm(slots, lanes)
+    await warm(server, slots, lanes)
     before = boottime()
     (grant,) = await slots.acquire([(lanes, 100)], lead_s=0.2)
     after = boottime()
@@ -73,55 +72,52 @@ async def test_slots_lie_between_lead_and_horizon(redis: Redis) -> None:
     assert all(a < b for a, b in pairwise(grant.ask_at))
 
 
-async def test_who_asks_again_when_told_gets_a_slot(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_who_asks_again_when_told_gets_a_slot(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("a", 4),)
-    await warm(slots, lanes)
+    await warm(server, slots, lanes)
     (grant,) = await slots.acquire([(lanes, 6)])
-    await until(grant.ask_at[0])
+    await server.until(grant.ask_at[0])
     (again,) = await slots.acquire([(lanes, 1)])
     assert len(again.slots) == 1
 
 
-async def test_a_new_lane_begins_a_horizon_and_a_step_later(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_a_new_lane_begins_a_horizon_and_a_step_later(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("new", 5),)
     begun = boottime()
     (grant,) = await slots.acquire([(lanes, 1)])
     assert not grant.slots
-    (later,) = await collect([slots], [(lanes, 1)], for_s=1.0)
+    (later,) = await collect(server, [slots], [(lanes, 1)], for_s=1.0)
     assert later[0].at >= begun + HORIZON_S + 1 / 5
 
 
-async def test_a_flush_never_bursts(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_a_flush_never_bursts(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("a", 20),)
-    await warm(slots, lanes)
-    (before,) = await collect([slots], [(lanes, 5)], for_s=0.3)
-    await redis.flushall()
-    (after,) = await collect([slots], [(lanes, 5)], for_s=1.3)
+    await warm(server, slots, lanes)
+    (before,) = await collect(server, [slots], [(lanes, 5)], for_s=0.3)
+    await server.flush()
+    (after,) = await collect(server, [slots], [(lanes, 5)], for_s=1.3)
     assert after
     for window_s in (0.1, 0.5, 1.0):
         assert most_in([*before, *after], window_s) <= 20 * window_s + 1
 
 
-async def test_another_servers_data_counts_as_missing(redis: Redis) -> None:
+async def test_another_servers_data_counts_as_missing(server: Server) -> None:
     """As after a restart from an old snapshot, or a failover to a replica that lags behind."""
-    slots = SendSlots(redis)
+    slots = server.client()
     lanes = (Lane("a", 20),)
-    await warm(slots, lanes)
+    await warm(server, slots, lanes)
     assert (await slots.acquire([(lanes, 1)]))[0].slots
-    key = "carillon:lane:a"
-    stored = await redis.get(key)
-    run_id = (await redis.info("server"))["run_id"].encode()
-    await redis.set(key, stored.replace(run_id, run_id[::-1]))
+    await server.become_another("carillon:lane:a")
     assert not (await slots.acquire([(lanes, 1)]))[0].slots
 
 
-async def test_what_is_given_back_is_handed_out_first_and_once(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_what_is_given_back_is_handed_out_first_and_once(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("a", 10),)
-    await warm(slots, lanes)
+    await warm(server, slots, lanes)
     (grant,) = await slots.acquire([(lanes, 9)])
     lost = grant.slots[3:6]
     await slots.give_back(lanes, lost)
@@ -132,22 +128,22 @@ async def test_what_is_given_back_is_handed_out_first_and_once(redis: Redis) -> 
     assert all(stamp > grant.slots[-1].stamp_us for stamp in stamps[3:])
 
 
-async def test_slots_of_the_past_or_of_an_unknown_lane_are_not_given_back(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_slots_of_the_past_or_of_an_unknown_lane_are_not_given_back(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("a", 10),)
-    await warm(slots, lanes)
+    await warm(server, slots, lanes)
     (grant,) = await slots.acquire([(lanes, 1)])
-    await until(grant.slots[0].until)
+    await server.until(grant.slots[0].until)
     await slots.give_back(lanes, grant.slots)
     await slots.give_back((Lane("b", 10),), grant.slots)
-    assert await redis.exists("carillon:lane:b") == 0
+    assert not await server.knows("carillon:lane:b")
     (again,) = await slots.acquire([(lanes, 1)])
     assert again.slots[0].stamp_us > grant.slots[0].stamp_us
 
 
-async def test_a_slower_rate_holds_from_the_last_slot_on(redis: Redis) -> None:
-    slots = SendSlots(redis)
-    await warm(slots, (Lane("a", 100),))
+async def test_a_slower_rate_holds_from_the_last_slot_on(server: Server) -> None:
+    slots = server.client()
+    await warm(server, slots, (Lane("a", 100),))
     (fast,) = await slots.acquire([((Lane("a", 100),), 5)])
     (slow,) = await slots.acquire([((Lane("a", 2),), 1)])
     assert slow.slots[0].stamp_us - fast.slots[-1].stamp_us >= 0.5e6
@@ -162,14 +158,14 @@ async def test_a_slower_rate_holds_from_the_last_slot_on(redis: Redis) -> None:
     ],
 )
 async def test_a_shared_lane_is_used_up_by_campaigns_of_other_rates(
-    redis: Redis, rates: tuple[float, ...], use: float
+    server: Server, rates: tuple[float, ...], use: float
 ) -> None:
     """Slow campaigns must not push the carrier's lane ahead of what others could use."""
-    clients = [SendSlots(redis) for _ in range(2)]
+    clients = [server.client() for _ in range(2)]
     carrier = Lane("carrier", 100)
     groups = [((Lane(f"c{index}", rate), carrier), 5) for index, rate in enumerate(rates)]
-    await warm(clients[0], *(lanes for lanes, _ in groups))
-    found = await collect(clients, groups, for_s=2.0)
+    await warm(server, clients[0], *(lanes for lanes, _ in groups))
+    found = await collect(server, clients, groups, for_s=2.0)
     together = sorted((slot for some in found for slot in some), key=lambda slot: slot.stamp_us)
     assert most_in(together, 1.0) <= 100
     assert all(b.stamp_us - a.stamp_us >= 1e6 / 100 for a, b in pairwise(together))
@@ -180,16 +176,16 @@ async def test_a_shared_lane_is_used_up_by_campaigns_of_other_rates(
     assert (len(whole) - 1) / ((whole[-1].stamp_us - whole[0].stamp_us) / 1e6) >= use * 100
 
 
-async def test_a_lone_campaign_gets_its_rate_through_a_carriers_lane(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_a_lone_campaign_gets_its_rate_through_a_carriers_lane(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("campaign", 40), Lane("carrier", 55))
-    await warm(slots, lanes)
-    (found,) = await collect([slots], [(lanes, 20)], for_s=1.5)
+    await warm(server, slots, lanes)
+    (found,) = await collect(server, [slots], [(lanes, 20)], for_s=1.5)
     assert (len(found) - 1) / ((found[-1].stamp_us - found[0].stamp_us) / 1e6) >= 0.97 * 40
 
 
-async def test_nothing_wanted_asks_nothing(redis: Redis) -> None:
-    assert await SendSlots(redis).acquire([]) == []
+async def test_nothing_wanted_asks_nothing(server: Server) -> None:
+    assert await server.client().acquire([]) == []
 
 
 @given(
@@ -218,26 +214,26 @@ def test_a_quick_answer_bounds_the_offset_for_slow_ones_and_a_set_clock_begins_a
     assert (earliest, latest) == (pytest.approx(102.0), pytest.approx(102.004))
 
 
-async def test_a_closed_lane_gives_nothing_to_anyone_until_it_opens_again(redis: Redis) -> None:
-    one, other = SendSlots(redis), SendSlots(redis)
+async def test_a_closed_lane_gives_nothing_to_anyone_until_it_opens_again(server: Server) -> None:
+    one, other = server.client(), server.client()
     carrier = Lane("carrier", 50)
     lanes, others = (Lane("a", 20), carrier), (Lane("b", 20), carrier)
-    await warm(one, lanes, others)
+    await warm(server, one, lanes, others)
     await one.close((carrier,), 1.5)
     await one.close((carrier,), 0.2)  # a shorter refusal opens nothing
     closed_at = boottime()
     refused = await other.acquire([(lanes, 2), (others, 2), ((Lane("a", 20),), 1)])
     assert [len(grant.slots) for grant in refused] == [0, 0, 1]  # what does not use the lane is not held up
     assert min(refused[0].ask_at) > closed_at + 0.9
-    (after,) = await collect([one, other], [(lanes, 20)], for_s=2.0)
+    (after,) = await collect(server, [one, other], [(lanes, 20)], for_s=2.0)
     assert after[0].at >= closed_at + 1.5 - LATE_S
     assert most_in(after, 1.0) <= 20
 
 
-async def test_a_gate_paces_nothing_but_may_be_closed(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_a_gate_paces_nothing_but_may_be_closed(server: Server) -> None:
+    slots = server.client()
     lanes = (Lane("a", 100), Lane("gate"))
-    await warm(slots, lanes)
+    await warm(server, slots, lanes)
     (grant,) = await slots.acquire([(lanes, 30)])
     assert len(grant.slots) == 30
     await slots.give_back(lanes, grant.slots[:5])
@@ -245,14 +241,14 @@ async def test_a_gate_paces_nothing_but_may_be_closed(redis: Redis) -> None:
     (refused,) = await slots.acquire([(lanes, 2)])
     assert not refused.slots
     assert refused.ask_at[0] > boottime() + 25
-    await redis.flushall()
-    (again,) = await collect([slots], [(lanes, 5)], for_s=1.2)
+    await server.flush()
+    (again,) = await collect(server, [slots], [(lanes, 5)], for_s=1.2)
     assert again  # a flush opens the gate; the rate itself began anew, a horizon later
     assert most_in([*grant.slots, *again], 1.0) <= 100
 
 
-async def test_a_lane_is_closed_for_an_hour_at_most(redis: Redis) -> None:
-    slots = SendSlots(redis)
+async def test_a_lane_is_closed_for_an_hour_at_most(server: Server) -> None:
+    slots = server.client()
     await slots.close((Lane("gate"),), 1e6)
     (refused,) = await slots.acquire([((Lane("gate"),), 1)])
     assert refused.ask_at[0] <= boottime() + 3_600

@@ -1,10 +1,12 @@
 """The same targets under atheris, which looks for new paths: `python -m tests.outside.fuzz csv -runs=1000000`.
 
+What fails is written to the folder for temporary files, unless `-artifact_prefix=` says where.
 atheris is no dependency of the suite: `pip install atheris` first (it has wheels for CPython on Linux x86-64).
 """
 
 import sys
 from collections.abc import Callable, Mapping
+from tempfile import gettempdir
 from typing import Any
 
 try:
@@ -51,7 +53,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"name a target, one of {', '.join(TARGETS)}; then libFuzzer's options, such as -runs=1000000")
     target = TARGETS[sys.argv.pop(1)]
-    atheris.Setup(sys.argv, target)
+    atheris.Setup([sys.argv[0], f"-artifact_prefix={gettempdir()}/", *sys.argv[1:]], target)
     atheris.Fuzz()
 
 

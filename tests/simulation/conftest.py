@@ -7,13 +7,13 @@ import pytest
 from engine.clock import Clock, under
 from engine.rules.telephony import Channel
 from engine.simulation.memory import MemorySteps
-from engine.simulation.port import Account, Number, Plan, Steps
+from engine.simulation.port import DOCUMENT_CARRIER, Account, Number, Plan, Steps
 from engine.simulation.postgres import PostgresSteps
 from engine.simulation.script import STARTS
 from engine.simulation.timeline import REAL_START_S, VirtualTime
 from engine.store.database import connect
 
-VOICE, SMS, NARROW, NAMED = 101, 102, 103, 104
+VOICE, SMS, NARROW, NAMED, DOCUMENT = 101, 102, 103, 104, 105
 VOICE_NUMBER, SMS_NUMBER = 11, 12
 
 
@@ -47,6 +47,7 @@ async def _prepare(steps: Steps) -> None:
             Plan(VOICE, 1, Channel.VOICE, {"ai": True, "max_retries": 1, "retry_delay": "1m"}),
             Plan(SMS, 1, Channel.SMS, {"message": "Your order is ready."}),
             Plan(NARROW, 1, Channel.VOICE, {"concurrentCalls": 1}),
+            Plan(DOCUMENT, 1, Channel.VOICE, {"ai": True}, carrier=DOCUMENT_CARRIER),
             Plan(NAMED, 1, Channel.SMS, {"message": "{{name}}, your order is ready."}),
         ],
     )

@@ -1,12 +1,15 @@
 """What every store of a simulation must do: the same tests over the twin in memory and over PostgreSQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from engine.carriers.port import Outcome, Receipt
 from engine.clock import Clock, real_now
 from engine.coordinator.shard import START, Queued, Walk
+from engine.coordinator.windows import Closed
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
 from engine.dispatch.intent import Intent, IntentBatch
@@ -19,11 +22,11 @@ from engine.rules.attempt import AttemptState
 from engine.rules.campaign import Action
 from engine.rules.prospect import Outcome as End
 from engine.rules.prospect import ProspectState
-from engine.rules.telephony import CarrierError, CarrierEvent, Channel, EndReason, EventKind, Fault
-from engine.simulation.port import CARRIER, Imported, Person, Steps
+from engine.rules.telephony import CarrierError, CarrierEvent, Channel, CommandKind, EndReason, EventKind, Fault
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Imported, Person, Steps
 from engine.simulation.timeline import VirtualTime
 from engine.store.callbacks import Report as Callback
-from tests.simulation.conftest import NAMED, NARROW, SMS, SMS_NUMBER, VOICE, VOICE_NUMBER
+from tests.simulation.conftest import DOCUMENT, NAMED, NARROW, SMS, SMS_NUMBER, VOICE, VOICE_NUMBER
 
 ANN, BOB = "+12135550101", "+12125550102"
 _NUMBERS = {VOICE_NUMBER: "+17145551011", SMS_NUMBER: "+17145551012"}
@@ -113,6 +116,39 @@ async def test_moves_follow_the_table(steps: Steps) -> None:
     assert await steps.move(VOICE, Action.CANCEL) == "cancelled"
     with pytest.raises(Conflict):
         await steps.move(VOICE, Action.RESUME)
+
+
+async def test_who_is_put_off_waits_with_a_reason_unless_something_happened_since(steps: Steps) -> None:
+    await _dial(steps, VOICE, ANN, BOB)
+    (campaign,) = await steps.active()
+    (claim,) = await steps.claim([(Walk(campaign, 1), 9)])
+    ann, bob = claim.due
+    assert (await steps.facts([VOICE]))[VOICE].account_id == 1
+    await steps.commit_intents([hint for hint in await _hints(steps, VOICE) if hint.phone == ANN], Channel.VOICE)
+    now = steps.clock.now()
+    later = now + timedelta(hours=9)
+    await steps.put_off([Closed(VOICE, each, "outside_window", later) for each in (ann, bob)], now)
+    rows = [(each.state, each.reason, each.next_at) for each in await _people(steps)]
+    assert rows[0] == (ProspectState.DIALING, None, "")
+    assert rows[1] == (ProspectState.QUEUED, "outside_window", later.isoformat())
+    await steps.put_off([Closed(VOICE, bob._replace(attempt=2), "no_timezone", later)], now)
+    assert (await _people(steps))[1].reason == "outside_window"
+
+
+async def test_a_document_carrier_is_told_in_its_answer_and_in_a_repeats(steps: Steps) -> None:
+    await _dial(steps, DOCUMENT, ANN)
+    (intent,) = (await steps.commit_intents(await _hints(steps, DOCUMENT), Channel.VOICE)).granted
+    ringing = replace(_callback(intent, EventKind.RINGING, "k1"), carrier=DOCUMENT_CARRIER)
+    answered = replace(_callback(intent, EventKind.ANSWERED, "k2"), carrier=DOCUMENT_CARRIER)
+    for callback in (ringing, answered):
+        await steps.receive([callback])
+    assert await steps.answer(ringing) is None
+    for _ in range(2):
+        told = await steps.answer(answered)
+        assert told is not None
+        assert (told.kind, told.number) == (CommandKind.HANDOFF, 1)
+    assert await steps.answer(ringing) is None
+    assert (await steps.snapshot()).unsettled == 0
 
 
 async def test_an_intent_is_given_once(steps: Steps) -> None:
