@@ -96,7 +96,7 @@ class Witness:
         if intent.hint.campaign_id in self._still:
             self.problem("P3", f"still_when_answered: a create of campaign {intent.hint.campaign_id} began after it")
         campaign, now_s = intent.campaign, self._world.time.now_us / 1e6
-        self._begun[campaign.account_id, campaign.channel].append(now_s)
+        self._begun[campaign.account_id, campaign.carrier, campaign.channel].append(now_s)
         if campaign.channel is Channel.VOICE:
             self._begun[campaign.id].append(now_s)
         mode = campaign.mode
@@ -209,10 +209,11 @@ class Witness:
 
     def carrier_rate(self, _end: Snapshot) -> list[str]:
         return [
-            f"account {account.id}: {excess:.1f} {channel} creates too many for {rate:g} a second"
+            f"account {account.id} at {carrier}: {excess:.1f} {channel} creates too many for {rate:g} a second"
             for account in self._world.script.accounts
+            for carrier in sorted({plan.carrier for plan in self._world.script.campaigns})
             for channel, rate in zip(Channel, _rates_of(account), strict=True)
-            if rate is not None and (excess := self._excess((account.id, channel), rate)) > 0
+            if rate is not None and (excess := self._excess((account.id, carrier, channel), rate)) > 0
         ]
 
     def _excess(self, what: object, rate: float) -> float:
