@@ -15,13 +15,15 @@ import pytest
 from api_min.cli.demo.client import Api
 from api_min.cli.demo.prospects import senders
 from engine.rules.area_codes import area_codes
-from engine.rules.zones import zone
 from tests.acceptance.stack import Stack, running_stack, until_completed
 
 pytestmark = pytest.mark.slow
 
 SPEED = 240.0  # a civil hour takes 15 s
 WITHIN = 0.1
+# A machine without a free processor, as beside the rest of the suite, keeps no pace that could be foretold. What is
+# then still wrong by more is the forecast's own fault.
+WITHIN_WHEN_STARVED = 0.5
 ANSWERED, MACHINE, ABSENT, BUSY = "00", "01", "02", "03"
 DELIVERED, PASSING = "20", "22"
 CALLS = (ANSWERED, MACHINE, ANSWERED, ABSENT, MACHINE, ANSWERED, BUSY, ABSENT, MACHINE, ANSWERED)
@@ -33,7 +35,7 @@ CODES = [[area.code for area in area_codes().values() if area.zones == (name,)] 
 
 @dataclass(frozen=True)
 class Plan:
-    """A campaign, and what is to hold it back for longest; empty where that depends on the hour at which it begins."""
+    """A campaign, and what is to hold it back for longest."""
 
     name: str
     people: int
@@ -59,12 +61,6 @@ def people(count: int, fates: Sequence[str], block: int) -> list[str]:
     return found
 
 
-def night(now: datetime) -> dict[str, object]:
-    """A schedule on everybody's own clock whose day ends within two hours in the east, and begins again at midnight."""
-    hour = now.astimezone(zone(ZONES[0])).hour
-    return {"startHour": 0 if hour < 22 else 1, "endHour": min(hour + 2, 23)}
-
-
 def hour_off(now: datetime) -> dict[str, object]:
     """A schedule on one clock whose day ends at the next full hour but one, and begins again an hour later."""
     ahead = (22 - (now + timedelta(minutes=45)).hour) % 24
@@ -83,7 +79,6 @@ def plans(stack: Stack, now: datetime) -> list[Plan]:
             {"calls_per_second": 1.5, "max_retries": 1, "retry_delay": "10m"},
             {"schedule": hour_off(now)},
         ),
-        "nights": (100, "", {"calls_per_second": 2, "max_retries": 1, "retry_delay": "30m"}, {"schedule": night(now)}),
     }
     found = [Plan(name, count, cause, {"mode": mode, **more}) for name, (count, cause, mode, more) in calls.items()]
     texts = {
@@ -141,13 +136,12 @@ async def test_campaigns_end_when_their_forecasts_said(stack: Stack) -> None:
     assert [
         plan.name
         for plan, said in zip(todo, foretold, strict=True)
-        if plan.held_back_by not in ("", said["heldBackBy"])
+        if plan.held_back_by != said["heldBackBy"]
     ] == []
     await stack.check(["P1", "P5"])
-    wrong = {name: round(found, 3) for name, found in errors.items() if abs(found) > WITHIN}
-    if wrong and os.getloadavg()[0] > (os.cpu_count() or 1):
-        pytest.skip(f"a machine without a free processor is slower than the limits that are foretold: {wrong}")
-    assert not wrong
+    is_starved = os.getloadavg()[0] > (os.cpu_count() or 1)
+    allowed = WITHIN_WHEN_STARVED if is_starved else WITHIN
+    assert {name: round(found, 3) for name, found in errors.items() if abs(found) > allowed} == {}
 
 
 def error(said: dict[str, Any], detail: dict[str, Any]) -> float:
