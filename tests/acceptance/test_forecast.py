@@ -134,9 +134,7 @@ async def test_campaigns_end_when_their_forecasts_said(stack: Stack) -> None:
         print(f"{plan.name}: {errors[plan.name]:+.1%}; {said['contacts']} contacts; {said['holding']}")
         assert said["basis"]["source"] == "account"
     assert [
-        plan.name
-        for plan, said in zip(todo, foretold, strict=True)
-        if plan.held_back_by != said["heldBackBy"]
+        plan.name for plan, said in zip(todo, foretold, strict=True) if plan.held_back_by != said["heldBackBy"]
     ] == []
     await stack.check(["P1", "P5"])
     is_starved = os.getloadavg()[0] > (os.cpu_count() or 1)

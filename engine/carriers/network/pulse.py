@@ -3,9 +3,14 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
 
 BEAT_S = 0.01
-_REMEMBERED = 4  # an arrival is read, parsed and handled in some turns of the loop, each with a beat of its own
+STILL_S = 0.1  # between two beats: the process, or the machine, stood still
+ECHO_S = 0.3  # for so long afterwards there are those that came meanwhile: a hundred take some turns to be accepted
+_TURNS = 4  # an arrival is read, parsed and handled in some turns of the loop, each with a beat of its own
+_REMEMBERED = 40
 
 
 class Pulse:
@@ -17,7 +22,8 @@ class Pulse:
 
     def lag_s(self) -> float:
         """What is handled now did not arrive earlier than this many seconds ago. Some 40 ms when all is well."""
-        return time.monotonic() - self._beats[0]
+        now = time.monotonic()
+        return now - earliest_arrival(self._beats, now)
 
     def stop(self) -> None:
         self._beat.cancel()
@@ -26,3 +32,9 @@ class Pulse:
         while True:
             await asyncio.sleep(BEAT_S)
             self._beats.append(time.monotonic())
+
+
+def earliest_arrival(beats: Sequence[float], now: float) -> float:
+    """When the oldest of what is handled now can have come, by the times of the latest beats, ascending."""
+    before = [begin for begin, end in pairwise(beats) if end - begin >= STILL_S and now - end < ECHO_S]
+    return min([*before, beats[max(0, len(beats) - _TURNS)]])
