@@ -230,7 +230,8 @@ async def test_a_create_that_misses_its_slot_takes_another(world: World, redis: 
 
     assert len(carrier.begun) == len(PHONES)
     assert (await world.counts(campaign))["completed"] == len(PHONES)
-    assert await world.execute("select min(try) >= 1 from attempts") == [(True,)]
+    # Within the same intent; only on a busy machine do some need a second one.
+    assert await world.execute("select min(try) from attempts") == [(1,)]
 
 
 async def test_no_create_begins_after_the_pause_has_waited_for_its_tickets(
