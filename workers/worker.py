@@ -25,7 +25,7 @@ from engine import log as logs
 from engine import metrics
 from engine.carriers.port import Carrier
 from engine.carriers.reputation import ReputationProvider
-from engine.coordinator.duty import Keeper
+from engine.coordinator.duty import Keeper, end
 from engine.dispatch.hints import Job, by_queue
 from engine.dispatch.media import MediaFetch
 from engine.dispatch.operate import Operating
@@ -154,13 +154,13 @@ async def run(settings: Settings) -> None:
         process = WorkerProcess(runtime)
         port = metrics.serve(settings.metrics_host, settings.metrics_port, dict)
         process.start()
-        fetching = asyncio.create_task(Keeper(MediaFetch(runtime)).keep())
+        keeper = Keeper(MediaFetch(runtime))
+        fetching = asyncio.create_task(keeper.keep())
         fetching.add_done_callback(_log_end)
         log.info("worker.started", metrics_port=port)
         report_ready(metrics_port=port)
         await stopping.wait()
-        fetching.cancel()
-        await process.stop()
+        await asyncio.gather(end({keeper: fetching}), process.stop())
 
 
 def _log_end(task: asyncio.Task[None]) -> None:

@@ -1,6 +1,7 @@
 """The one shape of every duty, and the loop around it."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 AWAY = (RedisError, InterfaceError, OperationalError, Unavailable, OSError)
 _SHORTEST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
 _SELDOM_S = 0.5  # a duty that is not in a hurry is tried no more often than this
+_STOP_S = 3.0  # for the duties to finish; longer only when a server is away
 _BACKOFF_SHARE = 0.25  # of the time that the server has been away: a short outage is over as soon as it ends
 
 
@@ -70,3 +72,16 @@ class Keeper:
 def backoff_s(away_s: float, every_s: float) -> float:
     """How long to wait before a duty that runs every `every_s` is tried again, whose server has been away so long."""
     return min(_LONGEST_BACKOFF_S, max(_SHORTEST_BACKOFF_S, min(every_s, _SELDOM_S), _BACKOFF_SHARE * away_s))
+
+
+async def end(tasks: Mapping[Keeper, asyncio.Task[None]]) -> None:
+    """Stops the keepers, whose `keep` the tasks run, and lets each finish what it is about.
+
+    One that a server holds up is cancelled. None is before: a statement cut off in its middle may keep its connection
+    and its locks, and a client library may take the cancellation for an outage, which would be waited out.
+    """
+    for keeper in tasks:
+        keeper.stop()
+    _, late = await asyncio.wait(tasks.values(), timeout=_STOP_S)
+    for task in late:
+        task.cancel()

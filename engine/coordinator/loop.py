@@ -9,7 +9,7 @@ import structlog
 from engine.clock import boottime
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
-from engine.coordinator.duty import AWAY, Duty, Keeper
+from engine.coordinator.duty import AWAY, Duty, Keeper, end
 from engine.coordinator.forecast import Forecasts
 from engine.coordinator.health import Census, Health, Rests
 from engine.coordinator.inbox import Inbox
@@ -68,10 +68,9 @@ class Coordinator:
         """Works until `stop` is set, then gives its leases up. Raises what no outage explains."""
         log.info("coordinator.started", owner=self.owner)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(keeper.keep()) for keeper in self._keepers]
+            tasks = {keeper: group.create_task(keeper.keep()) for keeper in self._keepers}
             await stop.wait()
-            for task in tasks:
-                task.cancel()
+            await end(tasks)
         try:
             await self.wake.hand_over(await self.lease.release_all())
         except AWAY as error:

@@ -2,13 +2,13 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import aiohttp
 import structlog
 
 from engine.clock import boottime
-from engine.coordinator.duty import AWAY, Duty, Keeper
+from engine.coordinator.duty import AWAY, Duty, Keeper, end
 from engine.dispatch.batcher import Batcher
 from engine.runtime import Runtime
 from engine.webhooks.endpoint import Result, Ways
@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 
 POOL_SIZE = 8  # one connection per duty
 _STALE_S = 15.0
-_STOP_S = 3.0  # for the duties to finish; longer only when the database is away
 _BATCH = 500  # results recorded in one transaction
 _BATCH_WAIT_S = 0.002
 
@@ -55,12 +54,13 @@ class Deliverer:
         """Works until `stop` is set; then waits for the requests under way and gives its leases up."""
         log.info("webhooks.started", owner=self.owner)
         async with asyncio.TaskGroup() as group:
-            tasks = {keeper: group.create_task(keeper.keep()) for keeper in (*self._keepers, self._renewal)}
+            tasks = {keeper: group.create_task(keeper.keep()) for keeper in self._keepers}
+            renewing = group.create_task(self._renewal.keep())
             await stop.wait()
-            await _end(tasks, self._keepers)
+            await end(tasks)
             await self.leases.close()
             await self._results.finish()
-            await _end(tasks, [self._renewal])  # last: nobody else sends meanwhile
+            await end({self._renewal: renewing})  # last: nobody else sends meanwhile
         try:
             await self.leases.release_all()
         except AWAY as error:
@@ -76,12 +76,3 @@ class Deliverer:
         await self.leases.take(webhook_ids)
         self.pump.wake(webhook_ids)
         self._nudge.set()
-
-
-async def _end(tasks: Mapping[Keeper, asyncio.Task[None]], keepers: Sequence[Keeper]) -> None:
-    for keeper in keepers:
-        keeper.stop()
-    ending = [tasks[keeper] for keeper in keepers]
-    await asyncio.wait(ending, timeout=_STOP_S)
-    for task in ending:
-        task.cancel()

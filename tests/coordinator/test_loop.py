@@ -13,7 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock, boottime
-from engine.coordinator.duty import Keeper, backoff_s
+from engine.coordinator import duty as duties
+from engine.coordinator.duty import Keeper, backoff_s, end
 from engine.coordinator.lease import Lease
 from engine.coordinator.loop import Coordinator
 from engine.coordinator.shard import Shard
@@ -127,6 +128,48 @@ async def test_a_bug_ends_the_process() -> None:
     with pytest.raises(ZeroDivisionError):
         async with asyncio.timeout(DEADLINE_S):
             await Keeper(_Flaky(ZeroDivisionError())).keep()
+
+
+class _Statement:
+    """Work that a server may hold up; a client library takes its cancellation for an outage, as some do."""
+
+    every_s = 0.01
+
+    def __init__(self) -> None:
+        self.begun, self.answered = asyncio.Event(), asyncio.Event()
+        self.was_cancelled = False
+
+    async def run_once(self) -> None:
+        self.begun.set()
+        try:
+            await self.answered.wait()
+        except asyncio.CancelledError as error:
+            self.was_cancelled = True
+            raise RedisConnectionError("cut off") from error
+
+
+async def test_what_is_under_way_is_finished_at_the_end() -> None:
+    duty = _Statement()
+    keeper = Keeper(duty)
+    task = asyncio.create_task(keeper.keep())
+    await duty.begun.wait()
+    ending = asyncio.create_task(end({keeper: task}))
+    asyncio.get_running_loop().call_soon(duty.answered.set)
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(ending, task)
+    assert not duty.was_cancelled
+
+
+async def test_a_cancellation_taken_for_an_outage_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duties, "_STOP_S", 0.01)
+    duty = _Statement()
+    keeper = Keeper(duty)
+    task = asyncio.create_task(keeper.keep())
+    await duty.begun.wait()
+    async with asyncio.timeout(DEADLINE_S):
+        await end({keeper: task})
+        await task
+    assert duty.was_cancelled
 
 
 async def test_the_process_works_and_stops_at_sigterm(
