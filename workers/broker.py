@@ -1,14 +1,13 @@
 """The Dramatiq broker: Redis, with our consumer on the batched queues and the stock one on the others."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.message import Message
-from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Retries, TimeLimit
-from dramatiq.results import Results
+from dramatiq.middleware import Middleware
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -19,9 +18,9 @@ from workers.consumer import IDLE_POLL_S, PROMPT_POLL_S, BatchConsumer
 
 BATCHED = frozenset(str(queue) for queue in Queue)
 
-# Each would act on a message when its actor returns, which is long before the work is done; and a retry or a delayed
-# message would schedule calls outside PostgreSQL, where no pause could reach them.
-FORBIDDEN: tuple[type[Middleware], ...] = (Retries, AgeLimit, TimeLimit, Results, Callbacks)
+# No message of a batched queue passes through these. And what usually hooks in here would act when the actor returns,
+# long before the work is done; a retry would schedule calls outside PostgreSQL, where no pause could reach them.
+_HOOKS = ("before_process_message", "after_process_message", "after_skip_message")
 
 SOCKET_TIMEOUT_S = 5.0
 MAINTENANCE_PPM = 20_000  # of commands: with the default, a dead worker's messages wait twelve minutes
@@ -45,7 +44,7 @@ class CarillonBroker(RedisBroker):
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         )
         self.consumers: dict[str, BatchConsumer] = {}
-        if wrong := [type(m).__name__ for m in self.middleware if isinstance(m, FORBIDDEN)]:
+        if wrong := [type(each).__name__ for each in self.middleware if _hooks_in(each)]:
             raise Misconfigured(f"the batched queues cannot run with {', '.join(wrong)}: remove it from the middleware")
 
     def close(self) -> None:
@@ -74,12 +73,21 @@ class CarillonBroker(RedisBroker):
         fetch = partial(self.do_fetch, queue_name)
         previous = self.consumers.get(queue_name)
         poll_s = PROMPT_POLL_S if queue_name == Queue.SEND else IDLE_POLL_S
-        consumer = BatchConsumer(self.client, self.namespace, self.broker_id, queue_name, prefetch, fetch, poll_s)
+        consumer = BatchConsumer(
+            self.client, self.namespace, self.broker_id, queue_name, prefetch, fetch, self._function_of, poll_s
+        )
         if previous is not None:
             consumer.take_over(previous)
         self.consumers[queue_name] = consumer
         return consumer
 
+    def _function_of(self, actor_name: str) -> Callable[..., Any]:
+        return self.get_actor(actor_name).fn
+
     def finished(self, queue_name: str, message_ids: Sequence[str]) -> None:
         """The pipeline is done with these messages. Safe from any thread."""
         self.consumers[queue_name].finished(message_ids)
+
+
+def _hooks_in(middleware: Middleware) -> bool:
+    return any(getattr(type(middleware), hook) is not getattr(Middleware, hook) for hook in _HOOKS)

@@ -1,23 +1,28 @@
 """The consumer of the batched queues: one fetch for many messages, acknowledged in bulk once their work is durable.
 
-Dramatiq acknowledges a message when its actor returns, one round trip each: four fifths of a stock worker's cost. Here
-the actor only hands its hint to the pipeline, and `finished` marks the message when the pipeline is done with it. The
-keys are Dramatiq's own, so its tools still read the queues. Losing an acknowledgement is harmless: the hint comes back
-and loses at the intent (P2).
+Dramatiq hands each message to another thread and acknowledges it when its actor returns, one round trip each: four
+fifths of a stock worker's cost. Here the consumer's own thread calls the actor, which only hands its hint to the
+pipeline, and `finished` marks the message when the pipeline is done with it. The keys are Dramatiq's own, so its tools
+still read the queues. Losing an acknowledgement is harmless: the hint comes back and loses at the intent (P2).
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
+import orjson
+import structlog
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed
-from dramatiq.message import Message
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 from redis import TimeoutError as RedisTimeoutError
+
+log = structlog.get_logger(__name__)
 
 FLUSH_SIZE = 200
 FLUSH_S = 0.005
@@ -27,9 +32,24 @@ PROMPT_POLL_S = (0.005, 0.008)  # of a queue whose clients wait for what they se
 HEARTBEAT_S = 5.0
 
 
+class Received(NamedTuple):
+    """The message that an actor is called for: the id to finish it by, and when it was sent (real, epoch ms)."""
+
+    id: str
+    sent_ms: int
+
+
+_RECEIVED: ContextVar[Received] = ContextVar("received")
+
+
+def received() -> Received:
+    """For an actor of a batched queue: its own message. Raises LookupError when called by anybody else."""
+    return _RECEIVED.get()
+
+
 class BatchConsumer(Consumer):
-    """Consumes one queue for one process. Only the consumer's own thread talks to Redis; `finished` may be called from
-    any thread."""
+    """Consumes one queue for one process: `actor_of` names the function to call for a message. Only the consumer's own
+    thread talks to Redis and calls actors; `finished` may be called from any thread."""
 
     def __init__(
         self,
@@ -39,10 +59,12 @@ class BatchConsumer(Consumer):
         queue_name: str,
         prefetch: int,
         fetch: Callable[[int], list[bytes | None]],
+        actor_of: Callable[[str], Callable[..., Any]],
         idle_poll_s: tuple[float, ...] = IDLE_POLL_S,
     ) -> None:
         self._client = client
         self._fetch = fetch
+        self._actor_of = actor_of
         self._idle_poll_s = idle_poll_s
         self._messages_key = f"{namespace}:{queue_name}.msgs"
         self._queue_key = f"{namespace}:{queue_name}"
@@ -50,7 +72,6 @@ class BatchConsumer(Consumer):
         self._heartbeats_key = f"{namespace}:__heartbeats__"
         self._broker_id = broker_id
         self.prefetch = prefetch
-        self._ready: deque[bytes] = deque()
         self._held: set[str] = set()  # ids fetched and not yet acknowledged
         self._finished: deque[str] = deque()
         self._flushed_at = time.monotonic()
@@ -58,20 +79,13 @@ class BatchConsumer(Consumer):
         self._is_drained = False  # the last look took all that there was
         self.is_closed_for_intake = False
 
-    def __next__(self) -> MessageProxy | None:
+    def __next__(self) -> None:
+        """One round: acknowledges, waits where there is nothing to do, fetches and calls. Dramatiq's loop gets nothing
+        to pass on."""
         with _in_dramatiqs_words():
-            return self._next()
-
-    def _next(self) -> MessageProxy | None:
-        if not self._ready:
             self._flush_if_due()
             self._wait()
             self._fill()
-        if not self._ready:
-            return None
-        message = Message.decode(self._ready.popleft())
-        self._held.add(message.options["redis_message_id"])
-        return MessageProxy(message)
 
     def _fill(self) -> None:
         room = self.prefetch - len(self._held) + len(self._finished)
@@ -80,8 +94,23 @@ class BatchConsumer(Consumer):
         fetched = self._fetch(room)
         self._misses = 0 if fetched else self._misses + 1
         self._is_drained = len(fetched) < room
-        # A message whose body is gone was finished by a worker that we had given up for dead.
-        self._ready.extend(data for data in fetched if data is not None)
+        for data in fetched:
+            if data is not None:  # else a worker that we had given up for dead has finished it
+                self._call(data)
+
+    def _call(self, data: bytes) -> None:
+        """A message that cannot be read, or whose actor raises, is dropped: its prospect will be enqueued again."""
+        id_: str | None = None
+        try:
+            message = orjson.loads(data)
+            id_ = message["options"]["redis_message_id"]
+            self._held.add(id_)
+            _RECEIVED.set(Received(id_, message["message_timestamp"]))
+            self._actor_of(message["actor_name"])(*message["args"], **message["kwargs"])
+        except Exception:
+            log.exception("message.dropped", queue=self._queue_key)
+            if id_ is not None:
+                self.finished([id_])
 
     def _wait(self) -> None:
         if self._is_drained or self.is_closed_for_intake:
@@ -89,20 +118,12 @@ class BatchConsumer(Consumer):
         elif len(self._held) >= self.prefetch:
             time.sleep(FULL_POLL_S)
 
-    def ack(self, message: MessageProxy) -> None:
-        """The actor has returned, so the hint is the pipeline's now: `finished` is the real one."""
-
-    def nack(self, message: MessageProxy) -> None:
-        """An actor that raised: the hint is dropped, and the coordinator will enqueue the prospect again."""
-        self.finished([message.options["redis_message_id"]])
-
     def finished(self, message_ids: Iterable[str]) -> None:
         """Marks messages as done; they are acknowledged with the next flush."""
         self._finished.extend(message_ids)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Called by Dramatiq at shutdown with what it never began."""
-        self.hand_back([message.options["redis_message_id"] for message in messages])
+        """Called by Dramatiq at shutdown, with nothing: it was given none."""
 
     def hand_back(self, ids: Sequence[str]) -> None:
         """Puts messages back on the queue for another worker. Order is lost, and does not matter."""
@@ -118,7 +139,6 @@ class BatchConsumer(Consumer):
         """After a lost connection Dramatiq makes a new consumer: what the old one holds is still under way."""
         self._held = previous._held
         self._finished = previous._finished
-        self._ready = previous._ready
         self.is_closed_for_intake = previous.is_closed_for_intake
 
     def close(self) -> None:

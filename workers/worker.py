@@ -18,7 +18,6 @@ import dramatiq
 import structlog
 import uvloop
 from dramatiq.errors import ConnectionClosed
-from dramatiq.middleware import CurrentMessage
 from redis import RedisError
 
 from engine import log as logs
@@ -43,7 +42,7 @@ from workers.encoder import OrjsonEncoder
 
 log = structlog.get_logger(__name__)
 
-WORKER_THREADS = 1  # the actors only hand their message on: a second thread would only fight for the GIL
+WORKER_THREADS = 1  # idle: the consumers call the actors, which only hand their message on
 POOL_SIZE = 12  # two pipelines of two lanes, the settling lanes, and room for commands
 POLL_MS = 100
 RECONNECT_S = 0.2  # Dramatiq's three seconds would be most of a restart of Redis
@@ -82,7 +81,7 @@ class WorkerProcess:
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings
         dramatiq.set_encoder(OrjsonEncoder())
-        self.broker = CarillonBroker(settings.queue_url, middleware=[CurrentMessage()])
+        self.broker = CarillonBroker(settings.queue_url, middleware=[])
         carriers = CarriersByName(runtime)
         writers = itertools.count(random.randrange(1, 1 << 24) * 64, 16)  # each part counts into rows of its own
         context = SettleContext(

@@ -2,15 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.jobs import Queue
 from engine.rules.telephony import Channel
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """One queue message: a prospect that was due when the coordinator looked. Everything in it is checked again."""
 
     account_id: int

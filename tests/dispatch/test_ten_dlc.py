@@ -79,7 +79,7 @@ async def send(world: World, clock: Clock, campaign: int, dids: list[int], phone
     """One worker's batch: a message from each of these numbers."""
     hints = await world.hints(campaign, dids[0])
     chosen = [
-        replace(hint, did_id=did, from_number=f"+1213555{n:04d}")
+        hint._replace(did_id=did, from_number=f"+1213555{n:04d}")
         for n, (hint, did) in enumerate(zip(hints, dids, strict=True))
     ]
     context = IntentContext(Channel.SMS, clock, 2.0, 7.0, 1)

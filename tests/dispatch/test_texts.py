@@ -97,7 +97,7 @@ async def test_a_hint_that_is_wrong_about_its_kind_is_refused(world: World, cloc
     campaign = await world.campaign("sms", phones=["+12125550101"])
     _, direct = await one_off(world, clock, "Hello")
     (hint,) = await world.hints(campaign, did_id) if is_one_off else direct
-    wrong = Hint(*[getattr(hint, name) for name in Hint.__slots__[:-1]], is_one_off_text=is_one_off)
+    wrong = hint._replace(is_one_off_text=is_one_off)
     batch = await intend(world, [wrong], clock)
     assert [reason for _, reason in batch.refused] == [Refusal.OUT_OF_DATE]
 

@@ -8,7 +8,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.message import Message
-from dramatiq.middleware import CurrentMessage, Retries
+from dramatiq.middleware import CurrentMessage, Middleware, Retries, TimeLimit
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
@@ -16,17 +16,33 @@ from engine.embedded.servers import Servers
 from engine.errors import Misconfigured
 from engine.jobs import Actor, Queue, depth, enqueue
 from workers.broker import CarillonBroker
-from workers.consumer import BatchConsumer
+from workers.consumer import BatchConsumer, Received, received
 from workers.encoder import OrjsonEncoder
 
 HINT = [1, 2, 3, 1, "+12125550100", 4, "+12135550100"]
 
 
 @pytest.fixture
-def broker(servers: Servers, queue_redis: Redis) -> Iterator[CarillonBroker]:
-    with closing(CarillonBroker(servers.redis_queue_url, middleware=[CurrentMessage()])) as broker:
-        broker.declare_queue(Queue.DIAL)
+def calls() -> list[Received]:
+    """The messages for which the actor was called and did not raise."""
+    return []
+
+
+@pytest.fixture
+def broker(servers: Servers, queue_redis: Redis, calls: list[Received]) -> Iterator[CarillonBroker]:
+    with closing(declared(servers, calls)) as broker:
         yield broker
+
+
+def declared(servers: Servers, calls: list[Received]) -> CarillonBroker:
+    broker = CarillonBroker(servers.redis_queue_url, middleware=[])
+
+    @dramatiq.actor(broker=broker, queue_name=Queue.DIAL, actor_name=Actor.PLACE_CALL)
+    def place_call(*hint: object) -> None:
+        assert list(hint) == HINT
+        calls.append(received())
+
+    return broker
 
 
 @pytest.fixture
@@ -39,10 +55,6 @@ def consume(broker: CarillonBroker, prefetch: int = 100) -> BatchConsumer:
     consumer = broker.consume(Queue.DIAL, prefetch=prefetch)
     assert isinstance(consumer, BatchConsumer)
     return consumer
-
-
-def take(consumer: BatchConsumer, count: int) -> list[Message[None]]:
-    return [message for message in (next(consumer) for _ in range(count)) if message is not None]
 
 
 async def test_dramatiq_reads_what_we_enqueue(servers: Servers, queue_redis: Redis) -> None:
@@ -76,71 +88,100 @@ def test_our_encoder_and_dramatiqs_agree() -> None:
 
 
 async def test_a_message_is_kept_until_it_is_finished(
-    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis
+    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis, calls: list[Received]
 ) -> None:
     await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 3)
     consumer = consume(broker)
-    messages = take(consumer, 3)
-
-    for message in messages:
-        consumer.ack(message)
+    next(consumer)
     consumer.flush()
+    assert len(calls) == 3
     assert client.hlen("dramatiq:dial.msgs") == 3  # the actor's return acknowledges nothing
 
-    consumer.finished([message.options["redis_message_id"] for message in messages])
+    consumer.finished([each.id for each in calls])
     consumer.flush()
     assert client.hlen("dramatiq:dial.msgs") == 0
     assert client.keys("dramatiq:__acks__*") == []
     assert await depth(queue_redis, Queue.DIAL) == 0
 
 
-async def test_prefetch_bounds_what_is_under_way(broker: CarillonBroker, queue_redis: Redis) -> None:
+async def test_prefetch_bounds_what_is_under_way(
+    broker: CarillonBroker, queue_redis: Redis, calls: list[Received]
+) -> None:
     await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 5)
     consumer = consume(broker, prefetch=2)
 
-    first = take(consumer, 2)
-    assert next(consumer) is None
-    consumer.finished([first[0].options["redis_message_id"]])
-    assert len(take(consumer, 4)) == 1
+    next(consumer)
+    next(consumer)
+    assert len(calls) == 2
+    consumer.finished([calls[0].id])
+    next(consumer)
+    assert len(calls) == 3
 
 
 async def test_a_new_consumer_takes_over_what_the_old_one_held(
-    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis
+    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis, calls: list[Received]
 ) -> None:
     """Dramatiq makes a new consumer after a lost connection; finishing then goes to the new one."""
-    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 2)
-    held = take(consume(broker, prefetch=2), 1)
+    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 3)
+    next(consume(broker, prefetch=2))
     after = consume(broker, prefetch=2)
-    held += take(after, 1)
+    next(after)
+    assert len(calls) == 2
 
-    broker.finished(Queue.DIAL, [message.options["redis_message_id"] for message in held])
+    broker.finished(Queue.DIAL, [each.id for each in calls])
     after.flush()
-    assert client.hlen("dramatiq:dial.msgs") == 0
+    assert client.hlen("dramatiq:dial.msgs") == 1
 
 
 async def test_what_is_handed_back_is_read_by_another_worker(
-    servers: Servers, broker: CarillonBroker, queue_redis: Redis
+    servers: Servers, broker: CarillonBroker, queue_redis: Redis, calls: list[Received]
 ) -> None:
     await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT])
     consumer = consume(broker)
-    consumer.requeue(take(consumer, 1))
-    with closing(CarillonBroker(servers.redis_queue_url, middleware=[])) as other:
-        other.declare_queue(Queue.DIAL)
-        assert len(take(consume(other), 1)) == 1
+    next(consumer)
+    consumer.hand_back([each.id for each in calls])
+    again: list[Received] = []
+    with closing(declared(servers, again)) as other:
+        next(consume(other))
+    assert [each.id for each in again] == [each.id for each in calls]
 
 
 async def test_a_message_whose_body_is_gone_is_passed_over(
-    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis
+    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis, calls: list[Received]
 ) -> None:
     """A worker given up for dead finished it after it was queued again."""
     await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 2)
     client.hdel("dramatiq:dial.msgs", client.lindex("dramatiq:dial", 0))
-    assert len(take(consume(broker), 2)) == 1
+    next(consume(broker))
+    assert len(calls) == 1
 
 
-def test_middleware_that_would_schedule_or_repeat_is_refused(servers: Servers) -> None:
-    with pytest.raises(Misconfigured, match="Retries"):
-        CarillonBroker(servers.redis_queue_url, middleware=[Retries()])
+@pytest.mark.parametrize("what", ["not json", "{}", '{"options":{"redis_message_id":"x"},"actor_name":"nobody"}'])
+async def test_what_is_no_message_of_ours_holds_up_no_other(
+    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis, calls: list[Received], what: str
+) -> None:
+    client.rpush("dramatiq:dial", "x")
+    client.hset("dramatiq:dial.msgs", "x", what)
+    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT])
+    next(consume(broker))
+    assert len(calls) == 1
+
+
+async def test_a_message_whose_actor_raises_is_dropped(
+    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis, calls: list[Received]
+) -> None:
+    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [["no", "hint"], HINT])
+    consumer = consume(broker)
+    next(consumer)
+    consumer.flush()
+    assert len(calls) == 1
+    assert client.hkeys("dramatiq:dial.msgs") == [calls[0].id.encode()]
+
+
+@pytest.mark.parametrize("middleware", [Retries(), TimeLimit(), CurrentMessage()], ids=lambda each: type(each).__name__)
+def test_middleware_that_no_message_passes_through_is_refused(servers: Servers, middleware: Middleware) -> None:
+    with pytest.raises(Misconfigured, match=type(middleware).__name__):
+        CarillonBroker(servers.redis_queue_url, middleware=[middleware])
 
 
 def test_a_delay_is_refused(broker: CarillonBroker) -> None:

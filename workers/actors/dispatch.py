@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import dramatiq
-from dramatiq.middleware import CurrentMessage
 
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint, Job
 from engine.jobs import Actor, Queue
 from engine.rules.telephony import Channel
 from workers.broker import CarillonBroker
+from workers.consumer import received
 
 
 def declare(
@@ -34,30 +34,18 @@ def declare(
     @dramatiq.actor(broker=broker, queue_name=Queue.SETTLE, actor_name=Actor.SETTLE_CALLBACKS)
     def settle_callbacks(callback_ids: list[int]) -> None:
         """Folds stored carrier callbacks into their attempts. Returns at acceptance; the result is in PostgreSQL."""
-        settle(_message_id(), callback_ids)
+        settle(received().id, callback_ids)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.SETTLE, actor_name=Actor.WATCH_ATTEMPTS)
     def watch_attempts(keys: list[list[int]]) -> None:
         """Looks at attempts whose time has come. Returns at acceptance; the result is in PostgreSQL."""
-        watch(_message_id(), [AttemptKey(*key) for key in keys])
+        watch(received().id, [AttemptKey(*key) for key in keys])
 
     @dramatiq.actor(broker=broker, queue_name=Queue.SETTLE, actor_name=Actor.RUN_OPERATION)
     def run_operation(operation_id: int) -> None:
         """Does at a carrier what the api asked for. Returns at acceptance; the result is in PostgreSQL."""
-        operate(_message_id(), operation_id)
+        operate(received().id, operation_id)
 
 
 def _job(hint: tuple[int | str, ...], channel: Channel) -> Job:
-    message = _message()
-    return Job(Hint(*hint), channel, message.options["redis_message_id"], message.message_timestamp)  # type: ignore[arg-type]
-
-
-def _message_id() -> str:
-    return str(_message().options["redis_message_id"])
-
-
-def _message() -> "dramatiq.Message[None]":
-    message = CurrentMessage.get_current_message()
-    if message is None:
-        raise RuntimeError("the CurrentMessage middleware is missing")
-    return message
+    return Job(Hint(*hint), channel, *received())  # type: ignore[arg-type]
