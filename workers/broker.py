@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from engine.errors import Misconfigured
 from engine.jobs import NAMESPACE, Queue
-from workers.consumer import IDLE_POLL_S, PROMPT_POLL_S, BatchConsumer
+from workers.consumer import BUSY_POLL_S, PROMPT_POLL_S, BatchConsumer
 
 BATCHED = frozenset(str(queue) for queue in Queue)
 
@@ -72,7 +72,7 @@ class CarillonBroker(RedisBroker):
             return super().consume(queue_name, prefetch, timeout)
         fetch = partial(self.do_fetch, queue_name)
         previous = self.consumers.get(queue_name)
-        poll_s = PROMPT_POLL_S if queue_name == Queue.SEND else IDLE_POLL_S
+        poll_s = PROMPT_POLL_S if queue_name == Queue.SEND else BUSY_POLL_S
         consumer = BatchConsumer(
             self.client, self.namespace, self.broker_id, queue_name, prefetch, fetch, self._function_of, poll_s
         )

@@ -24,11 +24,12 @@ from redis import TimeoutError as RedisTimeoutError
 
 log = structlog.get_logger(__name__)
 
-FLUSH_SIZE = 200
-FLUSH_S = 0.005
-FULL_POLL_S = 0.001  # prefetch is used up: work is being finished at this moment
-IDLE_POLL_S = (0.005, 0.01, 0.02, 0.03)  # between looks at a queue that held no more than was fetched; growing
+FLUSH_SIZE = 500
+FLUSH_S = 0.02
+FULL_POLL_S = 0.005  # prefetch is used up: work is being finished at this moment
+BUSY_POLL_S = (0.005, 0.01, 0.02, 0.03)  # between looks at a drained queue while its messages are under way; growing
 PROMPT_POLL_S = (0.005, 0.008)  # of a queue whose clients wait for what they sent: 2 % of a core
+IDLE_S = 0.25  # nothing is under way: Redis says when something comes, and a worker that is to stop waits no longer
 HEARTBEAT_S = 5.0
 
 
@@ -60,12 +61,12 @@ class BatchConsumer(Consumer):
         prefetch: int,
         fetch: Callable[[int], list[bytes | None]],
         actor_of: Callable[[str], Callable[..., Any]],
-        idle_poll_s: tuple[float, ...] = IDLE_POLL_S,
+        poll_s: tuple[float, ...] = BUSY_POLL_S,
     ) -> None:
         self._client = client
         self._fetch = fetch
         self._actor_of = actor_of
-        self._idle_poll_s = idle_poll_s
+        self._poll_s = poll_s
         self._messages_key = f"{namespace}:{queue_name}.msgs"
         self._queue_key = f"{namespace}:{queue_name}"
         self._acks_key = f"{namespace}:__acks__.{broker_id}.{queue_name}"
@@ -113,10 +114,18 @@ class BatchConsumer(Consumer):
                 self.finished([id_])
 
     def _wait(self) -> None:
-        if self._is_drained or self.is_closed_for_intake:
-            time.sleep(self._idle_poll_s[min(self._misses, len(self._idle_poll_s) - 1)])
+        if self.is_closed_for_intake:
+            time.sleep(self._poll_s[-1])
+        elif not self._held:
+            self._await_message()
+        elif self._is_drained:
+            time.sleep(self._poll_s[min(self._misses, len(self._poll_s) - 1)])
         elif len(self._held) >= self.prefetch:
             time.sleep(FULL_POLL_S)
+
+    def _await_message(self) -> None:
+        """Returns at once when the queue holds a message: the move from its head to its head changes nothing."""
+        self._client.blmove(self._queue_key, self._queue_key, IDLE_S, src="LEFT", dest="LEFT")  # type: ignore[arg-type]
 
     def finished(self, message_ids: Iterable[str]) -> None:
         """Marks messages as done; they are acknowledged with the next flush."""

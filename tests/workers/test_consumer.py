@@ -1,5 +1,6 @@
 """Our consumer and our message format against Dramatiq itself, on a real Redis."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -101,6 +102,20 @@ async def test_a_message_is_kept_until_it_is_finished(
     consumer.flush()
     assert client.hlen("dramatiq:dial.msgs") == 0
     assert client.keys("dramatiq:__acks__*") == []
+    assert await depth(queue_redis, Queue.DIAL) == 0
+
+
+async def test_an_idle_consumer_waits_in_redis_and_returns_with_the_first_message(
+    broker: CarillonBroker, queue_redis: Redis, client: SyncRedis, calls: list[Received]
+) -> None:
+    consumer = consume(broker)
+    waiting = asyncio.create_task(asyncio.to_thread(next, consumer))
+    while not client.info("clients")["blocked_clients"]:
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 2)
+    await waiting
+    assert len(calls) == 2
     assert await depth(queue_redis, Queue.DIAL) == 0
 
 
