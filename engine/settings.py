@@ -41,7 +41,7 @@ class Settings(BaseSettings):
 
     # the intent and its ticket (DESIGN 2a): a create is begun within `ticket_s` of BEGIN or not at all
     ticket_s: float = 2.0
-    batch_size: int = 500
+    batch_size: int = 1000  # intents in one transaction, at most
     batch_wait_s: float = 0.005
     settle_wait_s: float = 0.02  # the same for what is learned of attempts, whose latency nobody sees
     idle_in_transaction_ms: int = 500  # a session that stops inside a transaction would block a pause for longer

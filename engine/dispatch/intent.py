@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, add, boottime, real_now
 from engine.dispatch import callers, ceilings, opening, ten_dlc
+from engine.dispatch.breath import breathing
 from engine.dispatch.callers import Sender
 from engine.dispatch.campaigns import CampaignFacts, load_campaigns
 from engine.dispatch.compose import Message
@@ -163,7 +164,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         allowed: list[Hint] = []
         messages: dict[int, Message] = {}
         facts_by_prospect = {hint.prospect_id: fact for hint, fact in zip(hints, facts, strict=True)}
-        for hint, fact in zip(hints, facts, strict=True):
+        async for hint, fact in breathing(list(zip(hints, facts, strict=True))):
             campaign, sender = campaigns.get(hint.campaign_id), senders.get(hint.did_id)
             verdict = judge(hint, fact, campaign, sender, context.channel, now, context.takes, copies)
             if verdict.refusal is None:
@@ -186,7 +187,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         ]
         tries = await _reserve(conn, allowed, bases, counted, campaigns, messages, now, check_at, context)
         leave_queue(deltas, allowed, _IN_PROGRESS[context.channel])
-        for hint in allowed:
+        async for hint in breathing(allowed):
             id_ = hint.prospect_id
             campaign, data = campaigns[hint.campaign_id], facts_by_prospect[id_].data
             until = opening.not_after(campaign, hint.phone, data, now, context.clock)

@@ -96,6 +96,7 @@ class Pipeline:
         self._lanes = LaneBook(partial(read_campaigns, reader), settings)
         self._tempo = Tempo(settings.batch_size)
         self._creates: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
         self._batcher: Batcher[Job] = Batcher(
             self._dispatch,
             limit=settings.batch_size,
@@ -218,12 +219,22 @@ class Pipeline:
             self._start(self._create_at(group[-1][1].slot.at, group))
 
     async def _create_at(self, at: float, group: Sequence[Granted]) -> None:
-        """One timer for slots that lie close together; `at` is the last of them, so that none is early."""
+        """One timer for slots that lie close together; `at` is the last of them, so that none is early.
+
+        Groups begin one after another, each when the one before has: a late one is then renewed as a whole, instead of
+        create by create.
+        """
         await asyncio.sleep(max(0.0, at - boottime()))
-        if boottime() > group[0][1].slot.until:
-            group = await self._renewed(group)
+        async with self._turn:
+            if boottime() <= group[0][1].slot.until:
+                await self._begin(group)
+                return
+        await self._begin(await self._renewed(group))
+
+    async def _begin(self, group: Sequence[Granted]) -> None:
         for intent, item in group:
             self._start(self._create(intent, item))
+        await asyncio.sleep(0)
 
     async def _renewed(self, group: Sequence[Granted]) -> Sequence[Granted]:
         """The intents took longer than slots were asked ahead: other slots for all of the group, asked for in one go.

@@ -19,6 +19,7 @@ from engine.carriers import fence
 from engine.carriers.port import Receipt
 from engine.clock import boottime
 from engine.dispatch.batcher import Batcher
+from engine.dispatch.breath import breathing
 from engine.dispatch.commands import Carriers, execute
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Job, by_queue
@@ -33,6 +34,9 @@ from engine.rules.reports import Report
 log = structlog.get_logger(__name__)
 
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
+# Attempts in one transaction: folding them is work between two statements, and a session that idles in its transaction
+# for half a second is ended, on a starved machine too.
+SETTLE_BATCH = 500
 WATCH_BATCH = 4  # messages of up to 100 attempts
 RETRIES_S = (0.05, 0.2, 1.0, 3.0)  # pauses before trying a failed settle again; after the last, the watch takes over
 
@@ -78,7 +82,7 @@ class Settling:
         self._finished = finished
         self._commands: set[asyncio.Task[None]] = set()
         self._batcher: Batcher[_Work] = Batcher(
-            self._settle, limit=settings.batch_size, lanes=LANES, wait_s=settings.settle_wait_s, take=take_batch
+            self._settle, limit=SETTLE_BATCH, lanes=LANES, wait_s=settings.settle_wait_s, take=take_batch
         )
         self._watches: Batcher[_Watch] = Batcher(self._watch, limit=WATCH_BATCH, lanes=1, wait_s=settings.settle_wait_s)
 
@@ -129,14 +133,18 @@ class Settling:
         callbacks = [each for each in work if isinstance(each, _Callbacks)]
         learned = [each for each in work if isinstance(each, _Learned)]
         ids = {callback_id for message in callbacks for callback_id in message.ids}
-        told: dict[AttemptKey, list[Report]] = {
-            intent.key: reports_of(receipt, intent.try_no) for intent, receipt, _ in answers
-        }
+        # A row that its own intent has just written need not be read, unless others of the batch must be.
+        is_known = not callbacks and not learned
+        told: dict[AttemptKey, list[Report]] = {}
+        known: dict[AttemptKey, AttemptView] = {}
+        async for intent, receipt, _ in breathing(answers):
+            key = intent.key
+            told[key] = reports_of(receipt, intent.try_no)
+            if is_known:
+                known[key] = view_of(intent)
         for each in learned:
             for key, found in each.told.items():
                 told.setdefault(key, []).extend(found)
-        # A row that its own intent has just written need not be read, unless others of the batch must be.
-        known = {} if callbacks or learned else {each.intent.key: view_of(each.intent) for each in answers}
         await self._carry_out(told, known, ids)
         _count(answers)
         self._finish(work)

@@ -17,7 +17,7 @@ NAME = "postgres"
 DATABASE = "carillon"
 LOCALE = "C.UTF-8" if sys.platform == "linux" else "C"  # always installed, unlike the user's own
 
-# An intent locks each campaign, account and phone of its batch: 500 rows need about 1,000 advisory locks at once.
+# An intent locks each campaign, account and phone of its batch: 1,000 rows need as many advisory locks at once.
 _SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
