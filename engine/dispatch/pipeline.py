@@ -42,6 +42,7 @@ ASK_GRID_S = 0.05
 RETRY_S = 0.02
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
 GROUP = 64  # creates that share a lead
+_MISSED = fence.not_sent(fence.SLOT_MISSED)
 NEAR_S = 0.002  # slots that share a timer: a seventh of what a create may be late
 ONE_OFF_LATE_S = 0.01  # of the 15 ms that a create may be late
 SHORTEST_ONE_OFF_S = 0.002
@@ -268,7 +269,7 @@ class Pipeline:
 
     async def _create(self, intent: Intent, item: _Slotted) -> None:
         slot: Slot | None = item.slot
-        receipt = fence.not_sent(fence.SLOT_MISSED)
+        receipt = _MISSED
         while slot is not None:
             receipt = await self._send(intent, Ticket(intent.deadline, slot.at, slot.until))
             if receipt.error is None or receipt.error.code != fence.SLOT_MISSED:
