@@ -34,8 +34,12 @@ class Actor(StrEnum):
     RUN_OPERATION = "run_operation"
 
 
-_boot = f"{os.getpid():x}-{time.time_ns():x}"
+_boot = b"%x-%x" % (os.getpid(), time.time_ns())
 _counter = itertools.count()
+_MESSAGE = (
+    b'{"queue_name":"%b","actor_name":"%b","args":%b,"kwargs":{},"options":{"redis_message_id":"%b"},'
+    b'"message_id":"%b","message_timestamp":%d}'
+)
 
 
 async def enqueue(redis: Redis, queue: Queue, actor: Actor, args_list: Sequence[Sequence[object]]) -> None:
@@ -45,18 +49,8 @@ async def enqueue(redis: Redis, queue: Queue, actor: Actor, args_list: Sequence[
     now_ms = int(time.time() * 1000)
     messages: dict[Any, Any] = {}  # redis-py types its mapping's keys invariantly
     for args in args_list:
-        message_id = f"{_boot}-{next(_counter):x}"
-        messages[message_id] = orjson.dumps(
-            {
-                "queue_name": queue,
-                "actor_name": actor,
-                "args": args,
-                "kwargs": {},
-                "options": {"redis_message_id": message_id},
-                "message_id": message_id,
-                "message_timestamp": now_ms,
-            }
-        )
+        id_ = b"%b-%x" % (_boot, next(_counter))
+        messages[id_] = _MESSAGE % (queue.encode(), actor.encode(), orjson.dumps(args), id_, id_, now_ms)
     async with redis.pipeline(transaction=True) as pipe:
         pipe.hset(f"{NAMESPACE}:{queue}.msgs", mapping=messages)
         pipe.rpush(f"{NAMESPACE}:{queue}", *messages)

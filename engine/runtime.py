@@ -45,7 +45,7 @@ class Runtime:
 
     @classmethod
     async def open(cls, settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> Self:
-        """`keyed` is for workers: see `engine.store.database.connect`.
+        """`keyed` is for workers and coordinators: see `engine.store.database.connect`.
 
         Raises Misconfigured when the database server would break a promise, or the rules file cannot be used.
         """

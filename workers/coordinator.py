@@ -29,7 +29,7 @@ async def coordinate(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(settings, pool_size=POOL_SIZE) as runtime:
+    async with running(settings, pool_size=POOL_SIZE, keyed=True) as runtime:
         coordinator = Coordinator(runtime)
         port = metrics.serve(settings.metrics_host, settings.metrics_port, coordinator.health)
         log.info("metrics.served", host=settings.metrics_host, port=port)

@@ -22,43 +22,47 @@ _ARRAYS = """array_agg(id) as ids, array_agg(attempt) as attempts, array_agg(pho
                where a.prospect_id = due.id and a.attempt = due.attempt - 1) end) as last_dids,
     array_agg(extract(epoch from next_attempt_at)::float8) as dues,
     array_agg(case when not w.is_direct then data::text end) as datas"""
+# A subquery, so that the planner cannot count them: it then keeps one plan for any number of campaigns. Made anew for
+# each claim, over 16 partitions, the plan took five times as long as the claim (7 ms).
+_CAMPAIGNS = "(select cast(:campaigns as bigint[]))"
+_OPEN = "next_attempt_at < 'infinity'"  # as the index says it, or it would not be used
 _QUEUED = f"state + 0 = {ProspectState.QUEUED:d}"
 
 # Arrays, because a row of the driver costs a microsecond and an element of an array a tenth.
 _CLAIM = text(f"""
     select w.campaign_id, p.ids, p.attempts, p.phones, p.senders, p.last_dids, p.dues, p.datas, p.last_at, n.next_due_s
       from (select campaign_id, n, is_direct, least(at, back_to) as at, case when back_to < at then 0 else id end as id
-              from unnest(cast(:campaigns as bigint[]), cast(:ats as timestamptz[]), cast(:ids as bigint[]),
-                          cast(:counts as int[]), cast(:direct as boolean[]), cast(:back_to as timestamptz[]))
+              from unnest({_CAMPAIGNS}, cast(:ats as timestamptz[]), cast(:ids as bigint[]), cast(:counts as int[]),
+                          cast(:direct as boolean[]), cast(:back_to as timestamptz[]))
                    as u(campaign_id, at, id, n, is_direct, back_to)) w
      cross join lateral (
            select {_ARRAYS}, max(next_attempt_at)::text as last_at
              from (select id, attempt, phone, data, next_attempt_at from prospects
                     where campaign_id = w.campaign_id and (next_attempt_at, id) > (w.at, w.id)
-                      and next_attempt_at <= :now and {_QUEUED}
+                      and next_attempt_at <= :now and {_OPEN} and {_QUEUED}
                     order by next_attempt_at, id limit w.n) due) p
       left join lateral (
            select extract(epoch from next_attempt_at)::float8 as next_due_s from prospects
-            where campaign_id = w.campaign_id and next_attempt_at > :now and next_attempt_at < 'infinity'
+            where campaign_id = w.campaign_id and next_attempt_at > :now and {_OPEN}
               and coalesce(cardinality(p.ids), 0) < w.n
             order by next_attempt_at limit 1) n on true
 """)
 # How far back it looks is bounded by what is queued behind the cursor: the hints under way, and the few left behind.
 _BEHIND = text(f"""
     select w.campaign_id, p.ids, p.attempts, p.dues
-      from unnest(cast(:campaigns as bigint[]), cast(:ats as timestamptz[]), cast(:ids as bigint[]))
-           as w(campaign_id, at, id)
+      from unnest({_CAMPAIGNS}, cast(:ats as timestamptz[]), cast(:ids as bigint[])) as w(campaign_id, at, id)
      cross join lateral (
            select array_agg(id) as ids, array_agg(attempt) as attempts,
                   array_agg(extract(epoch from next_attempt_at)::float8) as dues
              from (select id, attempt, next_attempt_at from prospects
-                    where campaign_id = w.campaign_id and (next_attempt_at, id) <= (w.at, w.id) and {_QUEUED}
+                    where campaign_id = w.campaign_id and (next_attempt_at, id) <= (w.at, w.id)
+                      and {_OPEN} and {_QUEUED}
                     order by next_attempt_at, id limit :limit) due) p
 """)
 _BY_ID = text(f"""
     select w.campaign_id, p.ids, p.attempts, p.phones, p.senders, p.last_dids, p.dues, p.datas
       from (select campaign_id, is_direct, array_agg(id) as wanted
-              from unnest(cast(:campaigns as bigint[]), cast(:ids as bigint[]), cast(:direct as boolean[]))
+              from unnest({_CAMPAIGNS}, cast(:ids as bigint[]), cast(:direct as boolean[]))
                    as u(campaign_id, id, is_direct) group by 1, 2) w
      cross join lateral (
            select {_ARRAYS} from prospects due

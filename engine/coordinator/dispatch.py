@@ -72,7 +72,8 @@ class Dispatch:
         for queue, length in zip(queues, lengths, strict=True):
             metrics.QUEUE_DEPTH.labels(queue).set(length)
             some = [(walk, count) for walk, count in ready if _queue(walk) is queue]
-            room = min(pace.MOST_PER_TICK, self._rooms[queue].measure(length, boottime()))
+            is_urgent = any(walk.campaign.is_direct for walk, _ in some)
+            room = min(pace.MOST_PER_TICK, self._rooms[queue].measure(length, boottime(), is_urgent=is_urgent))
             counts = pace.divide(room, [count for _, count in some])
             shares += zip((walk for walk, _ in some), counts, strict=True)
         return shares

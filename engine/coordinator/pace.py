@@ -49,15 +49,19 @@ class Room:
         self._depth_s = depth_s
         self._rate, self._length, self._at = 0.0, 0, 0.0
 
-    def measure(self, length: int, now: float) -> int:
-        """How many messages the queue may take, given how many wait in it."""
+    def measure(self, length: int, now: float, *, is_urgent: bool = False) -> int:
+        """How many messages the queue may take, given how many wait in it.
+
+        Not urgent: none until a third is gone. A tick's look at every number costs as much for ten as for a thousand.
+        """
         elapsed = now - self._at
         if elapsed > 0:
             drained = max(0, self._length - length) / elapsed
             weight = min(1.0, elapsed / _SMOOTHING_S)
             self._rate += weight * (drained - self._rate)
         self._length, self._at = length, now
-        return int(min(MOST_QUEUED, max(LEAST_QUEUED, self._rate * self._depth_s))) - length
+        depth = min(MOST_QUEUED, max(LEAST_QUEUED, self._rate * self._depth_s))
+        return int(depth) - length if is_urgent or length <= depth * _REFILL else 0
 
     def add(self, count: int) -> None:
         """Counts messages enqueued since the measurement."""

@@ -16,6 +16,9 @@ from engine.store import arrays, did_caps
 from engine.store.did_caps import Wanted
 
 BLOCKED_FOR = timedelta(hours=1)  # whoever waits for a blocked number is looked at again after this
+# Another number may carry who was hinted with one that has come to rest, or to its cap: the coordinator hears of that
+# within this, and has the prospect ahead of its walk. Left as it was, the row would wait for its hint's lease.
+NOT_READY_FOR = timedelta(seconds=2)
 
 _LOAD = text("""
     select d.id, d.account_id, d.number, d.capabilities, d.state, d.state_reason, d.warming_since,

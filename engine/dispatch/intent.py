@@ -178,7 +178,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             allowed = await _within_caps(conn, allowed, messages, campaigns, now, batch, held)
         else:
             allowed = await _within_ceilings(conn, allowed, campaigns, now, context, batch, held)
-            allowed = await _take_calls(conn, allowed, campaigns, senders, now, batch, context)
+            allowed = await _take_calls(conn, allowed, campaigns, senders, now, context, batch, held)
         deltas: dict[int, Delta] = {}
         counted = [h for h in allowed if is_counted(h, facts_by_prospect[h.prospect_id], campaigns[h.campaign_id], now)]
         await _uncount(conn, counted, facts_by_prospect)
@@ -256,8 +256,9 @@ async def _take_calls(
     campaigns: dict[int, CampaignFacts],
     senders: dict[int, Sender],
     now: datetime,
-    batch: IntentBatch,
     context: IntentContext,
+    batch: IntentBatch,
+    held: Held,
 ) -> list[Hint]:
     """Counts the calls against their numbers' caps; those beyond them wait."""
     capped = [hint for hint in allowed if context.caps_test_calls or campaigns[hint.campaign_id].is_live]
@@ -271,16 +272,25 @@ async def _take_calls(
             left[hint.did_id] -= 1
         else:
             late.add(hint.prospect_id)
-            batch.refused.append((hint, Refusal.SENDER_AT_CAP))
+            _put_off(hint, Refusal.SENDER_AT_CAP, now, batch, held)
     return [hint for hint in allowed if hint.prospect_id not in late]
 
 
-async def _take_senders(conn: AsyncConnection, allowed: list[Hint], now: datetime, batch: IntentBatch) -> list[Hint]:
+def _put_off(hint: Hint, refusal: Refusal, now: datetime, batch: IntentBatch, held: Held) -> None:
+    """Its sender is used up: the coordinator chooses it another."""
+    batch.refused.append((hint, refusal))
+    held.later.append((hint, refusal, now + callers.NOT_READY_FOR))
+
+
+async def _take_senders(
+    conn: AsyncConnection, allowed: list[Hint], now: datetime, batch: IntentBatch, held: Held
+) -> list[Hint]:
     """Holds the senders of campaign texts: the update's row lock decides between two workers that saw one DID free."""
     ids = sorted(hint.did_id for hint in allowed if not hint.is_one_off_text)
     taken = set((await conn.execute(_TAKE_SMS_DIDS, {"ids": ids, "now": now})).scalars()) if ids else set()
-    late = [hint for hint in allowed if not hint.is_one_off_text and hint.did_id not in taken]
-    batch.refused += [(hint, Refusal.SENDER_NOT_READY) for hint in late]
+    for hint in allowed:
+        if not hint.is_one_off_text and hint.did_id not in taken:
+            _put_off(hint, Refusal.SENDER_NOT_READY, now, batch, held)
     return [hint for hint in allowed if hint.is_one_off_text or hint.did_id in taken]
 
 
@@ -319,7 +329,7 @@ async def _within_caps(
     for each, at in verdict.later:
         batch.refused.append((each.hint, Refusal.CARRIER_CAP))
         held.later.append((each.hint, Refusal.CARRIER_CAP, at))
-    sent = set(await _take_senders(conn, [each.hint for each in verdict.allowed], now, batch))
+    sent = set(await _take_senders(conn, [each.hint for each in verdict.allowed], now, batch, held))
     counted = [each for each in verdict.allowed if each.hint in sent]
     await ten_dlc.count(conn, counted, campaigns, now)
     return [each.hint for each in counted]

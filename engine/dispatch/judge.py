@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from engine.dispatch import opening
-from engine.dispatch.callers import BLOCKED_FOR, Sender
+from engine.dispatch.callers import BLOCKED_FOR, NOT_READY_FOR, Sender
 from engine.dispatch.campaigns import CampaignFacts
 from engine.dispatch.compose import SUPPRESSED, Message, compose
 from engine.dispatch.hints import Hint
@@ -197,7 +197,7 @@ def _sender(case: Case) -> Verdict | None:
         return None
     if not campaign.is_system and sender is not None and hint.attempt > 1 and sender.is_blocked:
         return Verdict(Refusal.SENDER_BLOCKED, Refusal.SENDER_BLOCKED, case.now + BLOCKED_FOR)
-    return Verdict(Refusal.SENDER_NOT_READY)
+    return Verdict(Refusal.SENDER_NOT_READY, Refusal.SENDER_NOT_READY, case.now + NOT_READY_FOR)
 
 
 def _is_ready(sender: Sender | None, hint: Hint, campaign: CampaignFacts) -> bool:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 from redis import RedisError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -37,9 +39,12 @@ from engine.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+_OUTAGES = (OperationalError, InterfaceError, PoolTimeout, RedisError, OSError)
+
 LANES = 1  # while a batch waits for PostgreSQL the next gathers; what is not waiting is this process's own CPU
 ASK_GRID_S = 0.05
 RETRY_S = 0.02
+AGAIN_S = 0.5  # before intents whose transaction broke are tried again
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
 GROUP = 64  # creates that share a lead
 _MISSED = fence.not_sent(fence.SLOT_MISSED)
@@ -126,8 +131,8 @@ class Pipeline:
         metrics.QUEUE_AGE_SECONDS.labels(jobs[0].queue).observe(max(0.0, time.time() - oldest_ms / 1000))
         try:
             slotted = await self._take_slots(jobs)
-        except Exception:
-            self._finished(jobs)  # no slot, no create: the coordinator enqueues these prospects again
+        except Exception as error:
+            self._give_up(jobs, error)  # no slot, no create
             raise
         if not slotted:
             return
@@ -144,14 +149,23 @@ class Pipeline:
         begun = boottime()
         try:
             batch = await commit_intents(self._engine, [item.job.hint for item in slotted], context)
-        except Exception:
-            # Nothing was committed, so nothing may be sent. The coordinator enqueues these prospects again.
-            self._finished([item.job for item in slotted])
+        except Exception as error:
+            self._give_up([item.job for item in slotted], error)  # nothing was committed, so nothing may be sent
             raise
         taken_s = boottime() - begun
         self._tempo.committed(taken_s)
         metrics.INTENT_SECONDS.observe(taken_s)
         await self._begin_creates(slotted, batch)
+
+    def _give_up(self, jobs: Sequence[Job], error: Exception) -> None:
+        """Ends what failed before anything was committed: the coordinator enqueues these prospects again, at once after
+        an outage that it has met too, else when their hints' lease is over. Until then a broken session or a server
+        that is away is tried again here."""
+        since_ms = (time.time() - self._settings.hint_lease_s) * 1000 if isinstance(error, _OUTAGES) else math.inf
+        again = [job for job in jobs if job.enqueued_ms > since_ms]
+        self._finished([job for job in jobs if job.enqueued_ms <= since_ms])
+        if again:
+            asyncio.get_running_loop().call_later(AGAIN_S, self._batcher.submit_many, again)
 
     async def _take_slots(self, jobs: list[Job]) -> list[_Slotted]:
         """A slot for each job, at least the intent's usual time ahead; the jobs without one wait outside and return.

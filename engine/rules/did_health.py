@@ -22,6 +22,7 @@ shrunk towards the pool's with fifty observations, or one bad text would condemn
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 WINDOW = 50
@@ -109,6 +110,7 @@ def encode(kind: Kind, talk_s: int | None) -> int:
     return min(max(talk_s or 0, 0), _LONGEST_S) << 4 | kind
 
 
+@lru_cache(4096)  # fifty calls of each number are read again with every fold, and most are alike
 def decode(code: int) -> Call:
     return Call(Kind(code & 15), code >> 4)
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from engine.clock import add, boottime, real_now
 from engine.dispatch import ceilings, opening
-from engine.dispatch.callers import Sender
+from engine.dispatch.callers import NOT_READY_FOR, Sender
 from engine.dispatch.campaigns import CampaignFacts, facts_of
 from engine.dispatch.compose import SUPPRESSED, Message
 from engine.dispatch.held import Held, event_of, leave_queue
@@ -68,7 +68,7 @@ class Intents(Rows):
                 batch.refused.append((hint, verdict.refusal))
                 held.add(hint, verdict.written, verdict.again_at)
         if channel is Channel.SMS:
-            allowed = self._take_senders(allowed, batch)
+            allowed = self._take_senders(allowed, batch, held)
         else:
             allowed = self._within_ceilings(allowed, campaigns, batch, held)
         self._count_contacts(allowed, campaigns)
@@ -121,11 +121,14 @@ class Intents(Rows):
             number.id, number.account_id, number.e164, ("voice", "sms"), DidState.ACTIVE, "", None, is_free, None
         )
 
-    def _take_senders(self, allowed: list[Hint], batch: IntentBatch) -> list[Hint]:
+    def _take_senders(self, allowed: list[Hint], batch: IntentBatch, held: Held) -> list[Hint]:
         free = {hint.did_id for hint in allowed if self.is_free(hint.did_id)}
         for did_id in free:
             self.numbers[did_id].free_at = NEVER
-        batch.refused += [(hint, Refusal.SENDER_NOT_READY) for hint in allowed if hint.did_id not in free]
+        for hint in allowed:
+            if hint.did_id not in free:
+                batch.refused.append((hint, Refusal.SENDER_NOT_READY))
+                held.later.append((hint, Refusal.SENDER_NOT_READY, self.clock.now() + NOT_READY_FOR))
         return [hint for hint in allowed if hint.did_id in free]
 
     def _within_ceilings(

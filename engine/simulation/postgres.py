@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.clock import Clock
+from engine.clock import Clock, real_now
 from engine.coordinator import claim, inbox, watch, windows
 from engine.coordinator.shard import Claim, Due, Queued, Walk
 from engine.coordinator.windows import Closed
@@ -166,7 +166,8 @@ class PostgresSteps:
         return await campaigns.complete_if_done(self._engine, campaign_id, self.clock.now())
 
     async def overdue(self) -> list[AttemptKey]:
-        return [AttemptKey(*key) for key in await watch.overdue(self._reader)]
+        found, _ = await watch.overdue(self._reader, real_now())
+        return [AttemptKey(*key) for key in found]
 
     async def unsettled(self) -> list[int]:
         return await inbox.unsettled(self._reader)

@@ -39,6 +39,8 @@ _OUTAGES = (IdleInTransactionSessionTimeout, ReadOnlySqlTransaction)
 # For sessions that only look rows up by key: the planner must not be talked into scanning a table by statistics that
 # were taken when a volatile state column looked different (a fixed 11–14 ms per batch when it was).
 _KEYED = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+# Of psycopg: prepared at the first use. Planned each time, over 16 partitions, a statement costs more than it does.
+_PREPARED = {"prepare_threshold": 0}
 KEYED = "plans_by_key"  # the execution option of such engines
 
 
@@ -50,8 +52,8 @@ def connect(
     idle_in_transaction_ms: int = IDLE_IN_TRANSACTION_MS,
     keyed: bool = False,
 ) -> AsyncEngine:
-    """An engine for `postgresql://…`, of one server or of several (`engine.store.hosts`); `keyed` for the workers' hot
-    path. Close it with `await engine.dispose()`."""
+    """An engine for `postgresql://…`, of one server or of several (`engine.store.hosts`); `keyed` for sessions
+    whose statements are few and by key. Close it with `await engine.dispose()`."""
     options = (
         f"-c idle_in_transaction_session_timeout={idle_in_transaction_ms}"
         f" -c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off"
@@ -62,7 +64,13 @@ def connect(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=False,
-        connect_args={"options": options, "connect_timeout": CONNECT_S, **_WATCH_SERVER},
+        pool_use_lifo=True,  # in turn, a connection would see each statement too seldom to keep its plan
+        connect_args={
+            "options": options,
+            "connect_timeout": CONNECT_S,
+            **_WATCH_SERVER,
+            **(_PREPARED if keyed else {}),
+        },
         execution_options={KEYED: keyed},
     )
     ask_last_first(engine.sync_engine)

@@ -161,11 +161,18 @@ prospects = Table(
     ),  # the next, or the open, attempt's number
     Column("outcome", SmallInteger),  # rules.prospect.Outcome, when completed
     Column("reason", Text),  # why it is held, cancelled, or failed
-    # When it is due. 'infinity' once it is over: `< 'infinity'` finds the open ones through the claim index.
+    # When it is due; 'infinity' once it is over. The claim index has the open ones only: what is to use it must say
+    # `< 'infinity'`, and no look-up by id is planned on it by mistake.
     at("next_attempt_at", nullable=False, default="'-infinity'"),
     Column("data", JSONB),  # further columns of an import; the parameters of a one-off call
     UniqueConstraint("campaign_id", "phone", "one_off", name="prospects_phone"),
-    Index("prospects_due", "campaign_id", "next_attempt_at", "id"),
+    Index(
+        "prospects_due",
+        "campaign_id",
+        "next_attempt_at",
+        "id",
+        postgresql_where=text("next_attempt_at < 'infinity'"),
+    ),
     # One-off messages are listed by their sender; the rows of campaigns are not in it.
     Index("prospects_sender", "campaign_id", text("(data ->> 'from')"), "id", postgresql_where=text("one_off <> 0")),
     postgresql_partition_by="HASH (campaign_id)",

@@ -16,11 +16,11 @@ from engine.coordinator.shard import Shard
 from engine.coordinator.stats import Stats
 from engine.coordinator.sweep import Sweep
 from engine.coordinator.upkeep import Fold, Partitions, Purge
-from engine.coordinator.watch import Watch
+from engine.coordinator.watch import Watch, overdue
 from engine.jobs import Queue
 from engine.rules.campaign import Action
 from engine.runtime import Runtime
-from engine.store import campaigns, counts
+from engine.store import campaigns, counts, database
 from engine.store.campaigns import Campaign
 from tests.coordinator.conftest import ACCOUNT, MakeCampaign, add_dids, events, finish_all, messages
 
@@ -138,17 +138,23 @@ async def test_a_new_holder_does_not_repeat_old_statistics(
     assert await Stats(runtime, heir).run_once() == 0
 
 
-async def test_overdue_attempts_are_handed_to_workers_once_in_a_while(runtime: Runtime, db: AsyncEngine) -> None:
+async def add_attempts(db: AsyncEngine, *, first: int = 1, count: int, due_in_s: float) -> None:
     async with db.begin() as conn:
         await conn.execute(
             text("""
                 insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number,
                                       carrier, state, intent_at, check_at, rules_version)
                 select n, 1, 5, 7, '+14155550100', 1, '+14155550101', 'x', 1, now(),
-                       now() + case when n <= 250 then interval '-1 s' else interval '1 h' end, ''
-                  from generate_series(1, 300) n
-            """)
+                       now() + make_interval(secs => :due_in_s), ''
+                  from generate_series(cast(:first as int), :last) n
+            """),
+            {"first": first, "last": first + count - 1, "due_in_s": due_in_s},
         )
+
+
+async def test_overdue_attempts_are_handed_to_workers_once_in_a_while(runtime: Runtime, db: AsyncEngine) -> None:
+    await add_attempts(db, first=1, count=250, due_in_s=-1)
+    await add_attempts(db, first=251, count=50, due_in_s=3_600)
     watch = Watch(runtime)
     assert await watch.run_once() == 250
     assert await watch.run_once() == 0
@@ -156,6 +162,38 @@ async def test_overdue_attempts_are_handed_to_workers_once_in_a_while(runtime: R
     assert [len(args[0]) for args in sent] == [100, 100, 50]  # type: ignore[arg-type]
     handed = sorted(tuple(each) for args in sent for each in args[0])  # type: ignore[attr-defined]
     assert handed == [(5, n, 1) for n in range(1, 251)]
+
+
+async def test_the_watch_reads_what_is_due_and_not_the_table(database_url: str, db: AsyncEngine) -> None:
+    """On statistics of empty tables the planner would scan every attempt that there is, four times a second."""
+    await add_attempts(db, count=20_000, due_in_s=3_600)
+    coordinators = database.connect(database_url, pool_size=1, keyed=True)
+    reader = coordinators.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        before = await scans_of_attempts(reader)
+        assert await overdue(reader, real_now()) == ([], None)
+        assert await scans_of_attempts(reader) == before
+    finally:
+        await coordinators.dispose()
+
+
+async def scans_of_attempts(reader: AsyncEngine) -> int:
+    """How often a partition was read from end to end, this session's own scans included."""
+    async with reader.connect() as conn:
+        await conn.execute(text("select pg_stat_force_next_flush()"))
+        statement = text("select sum(seq_scan) from pg_stat_user_tables where relname like 'attempts\\_%'")
+        return int((await conn.execute(statement)).scalar_one())
+
+
+async def test_the_watch_begins_where_it_found_the_first_that_was_due(runtime: Runtime, db: AsyncEngine) -> None:
+    """What lies dead before that is not read again; who comes in before it is found by a look from the front."""
+    watch = Watch(runtime)
+    assert await watch.run_once() == 0
+    await add_attempts(db, first=1, count=1, due_in_s=-3_600)
+    await add_attempts(db, first=2, count=1, due_in_s=-1)
+    assert await watch.run_once() == 1
+    watch.front_at = 0.0
+    assert await watch.run_once() == 1
 
 
 async def test_forgotten_callbacks_are_handed_to_workers(runtime: Runtime, db: AsyncEngine) -> None:

@@ -37,10 +37,25 @@ def test_a_queue_is_kept_as_deep_as_it_drains() -> None:
     length, now = 0, 100.0
     for _ in range(100):  # the workers drain 1,000 a second, ten looks a second
         now += 0.1
-        free = room.measure(length, now)
+        free = room.measure(length, now, is_urgent=True)
         room.add(max(0, free))
         length = max(0, length + max(0, free) - 100)
     assert 2_700 <= length + 100 <= 3_100
+
+
+def test_a_queue_is_filled_up_seldom_unless_somebody_waits_for_it() -> None:
+    room = Room(depth_s=3.0)
+    length, now, fills, shortest = 3_000, 100.0, 0, 3_000
+    for _ in range(300):  # the workers drain 1,000 a second, ten looks a second
+        now += 0.1
+        free = max(0, room.measure(length, now))
+        room.add(free)
+        fills += free > 0
+        length = max(0, length + free - 100)
+        shortest = min(shortest, length)
+    assert fills <= 40
+    assert shortest > 1_000
+    assert room.measure(length, now, is_urgent=True) > 0
 
 
 def test_a_queue_that_nobody_drains_is_not_filled_up() -> None:

@@ -33,6 +33,10 @@ async def test_a_number_makes_so_many_calls_an_hour_and_the_rest_wait(world: Wor
     assert len(first.granted) == 10
     assert reasons(first) == {Refusal.SENDER_AT_CAP}
     assert await world.counts(campaign) == {"total": 30, "queued": 20, "dialing": 10}
+    waiting = await world.execute(
+        "select distinct reason, next_attempt_at <= :soon from prospects where state = 0", soon=add(clock.now(), 10)
+    )
+    assert waiting == [("sender_at_cap", True)]  # for another number, which the coordinator finds at once
     in_an_hour = starting_at(add(clock.now(), 3_700), 1.0)
     second = await commit_intents(world.db, hints, context(in_an_hour))
     assert len(second.granted) == 10

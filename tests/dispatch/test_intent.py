@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from engine.clock import Clock, starting_at
+from engine.clock import Clock, add, starting_at
 from engine.dispatch.hints import Hint, Job, take_batch
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
 from engine.rules.states import rules
@@ -231,6 +231,19 @@ async def test_a_sender_that_is_not_ready_is_not_used(world: World, clock: Clock
     await world.execute(f"update dids set {change} where id = :id", id=did)
     batch = await commit_intents(world.db, hints, context(clock))
     assert reasons(batch) == [Refusal.SENDER_NOT_READY]
+    assert await _put_off(world, clock) == ["sender_not_ready"]
+
+
+async def _put_off(world: World, clock: Clock) -> list[object]:
+    """Why prospects wait that are due again soon, ahead of the coordinator's walk; it then chooses them a number anew.
+    With their rows as they were, they would wait for their hints to be given up for lost."""
+    soon = add(clock.now(), 10)
+    rows = await world.execute(
+        "select reason from prospects where state = 0 and next_attempt_at between :now and :soon order by id",
+        now=add(clock.now(), -10),
+        soon=soon,
+    )
+    return [row[0] for row in rows]
 
 
 async def test_two_workers_never_send_from_one_sms_sender_at_once(world: World, clock: Clock) -> None:

@@ -1,6 +1,7 @@
 """From hints to settled attempts through the pipeline, with the instant carrier, real slots and a real database."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -266,6 +267,32 @@ async def test_without_redis_nothing_is_sent_and_nothing_is_lost(world: World, c
 
     assert carrier.begun == []
     assert await world.counts(campaign) == {"total": len(PHONES), "queued": len(PHONES)}
+
+
+async def test_intents_whose_session_broke_are_tried_again(world: World, redis: Redis, clock: Clock) -> None:
+    """The coordinator sees no outage in it: dropped, these hints would keep their prospects waiting for their lease."""
+    campaign, jobs = await jobs_of(world)
+    jobs = [job._replace(enqueued_ms=int(time.time() * 1000)) for job in jobs]
+    carrier = Watched()
+    async with running(world, redis, clock, carrier) as bench:
+        async with world.db.begin() as conn:
+            await locks.lock_exclusive(conn, [locks.campaign_key(campaign)])
+            submit(bench, jobs)
+            await _break_who_waits(world)
+        assert bench.finished == []
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+
+    assert len(carrier.begun) > 0
+    assert await world.execute("select count(*) from attempts") == [(len(PHONES),)]
+
+
+async def _break_who_waits(world: World) -> None:
+    async with asyncio.timeout(10):
+        while not await world.execute(  # noqa: ASYNC110
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0)
 
 
 async def test_drain_returns_what_was_never_begun(world: World, redis: Redis, clock: Clock) -> None:
