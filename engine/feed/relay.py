@@ -34,7 +34,9 @@ BATCH_EVENTS = 5000  # about 20 ms of the database's time: the millisecond that 
 BATCH_ROWS = 1000
 IDLE_POLL_S = 0.025
 PAUSES = 4.0  # after a batch, as long as it took: a fifth of the time is spent on batches, the busier the larger ones
-LONGEST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 0.02
+EVENT_PAUSE_S = 0.0001  # for each event: when more than 10,000 come in a second, few large batches matter more than
+LONGEST_BUSY_PAUSE_S = 0.05  # the 30 ms by which this is longer
 STANDBY_POLL_S = 0.5
 REDIS_TIMEOUT_S = 1.0
 FAILURE_PAUSE_S = 1.0
@@ -190,7 +192,7 @@ class Relay:
             elif count >= BATCH_EVENTS:
                 continue
             elif count:
-                wait_s = max(self._poll_s, min(PAUSES * (time.monotonic() - began), LONGEST_PAUSE_S))
+                wait_s = self._pause_s(count, time.monotonic() - began)
             else:
                 wait_s = min(wait_s * 1.2, max(IDLE_POLL_S, self._poll_s))
             with suppress(TimeoutError):
@@ -228,6 +230,12 @@ class Relay:
             return None
         self._floor.searched(newest)
         return Batch(epoch, numbered)
+
+    def _pause_s(self, count: int, took_s: float) -> float:
+        """After a batch of so many events that took so long."""
+        return max(
+            self._poll_s, min(PAUSES * took_s, LONGEST_PAUSE_S), min(EVENT_PAUSE_S * count, LONGEST_BUSY_PAUSE_S)
+        )
 
     async def _look(self) -> bool:
         """Whether anything waits. Only an idle relay asks: a busy one would find something, mostly.

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine.feed import chunks
 from engine.feed.log import EventLog
@@ -287,6 +287,15 @@ async def test_without_redis_events_are_numbered_all_the_same(db: AsyncEngine) -
         assert await relay.run_once() == 1
     assert [seq for seq, _ in await recorded(db, 1)] == [1, 2, 3]
     await away.aclose()
+
+
+@pytest.mark.parametrize(
+    ("count", "took_s", "pause_s"),
+    [(1, 0.0001, 0.005), (10, 0.0015, 0.006), (10, 0.1, 0.02), (150, 0.003, 0.015), (750, 0.006, 0.05)],
+)
+def test_the_busier_it_is_the_longer_it_gathers(count: int, took_s: float, pause_s: float) -> None:
+    relay = Relay(create_async_engine("postgresql+psycopg://"), AwayRedis(), keep=1)
+    assert relay._pause_s(count, took_s) == pytest.approx(pause_s)
 
 
 async def test_each_batch_is_reported_with_its_wait(db: AsyncEngine, redis: Redis) -> None:
