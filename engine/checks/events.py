@@ -21,8 +21,9 @@ _GAPS = text("""
 _NEWEST = text("select coalesce(max(id), 0) from outbox")
 _WAITING = text("select count(*) from outbox where id <= :newest")
 _FIRST_SEEN = text("""
-    select e.account_id, e.body ->> 'trackingId' as tracking_id, e.body ->> 'type' as type, min(e.seq) as seq
-      from events e where e.body ->> 'trackingId' <> '' group by 1, 2, 3 order by 1, 2, 4
+    select e.account_id, told."trackingId" as tracking_id, told.type, min(e.seq) as seq
+      from events e cross join lateral json_to_record(e.body) told ("trackingId" text, type text)
+     where told."trackingId" <> '' group by 1, 2, 3 order by 1, 2, 4
 """)
 _KEPT_FROM = text("select account_id, kept_from from event_heads")
 

@@ -1,9 +1,10 @@
 """The event log as Redis keeps it: one stream per account, one entry per chunk of consecutive events.
 
-An entry has the id `<last number>-0` and the fields `first` (number) and `body` (canonical JSON, one event a line). One
-entry for up to 500 events costs a thirtieth of an entry each. Redis only caches: what it lost, PostgreSQL has.
+An entry has the id `<last number>-0` and the fields `first` (number) and `body` (canonical JSON, one event a line): it
+is a chunk as PostgreSQL has it. Redis only caches: what it lost, PostgreSQL has.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -12,7 +13,6 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-CHUNK_EVENTS = 500
 EXPIRY_S = 86_400  # streams of silent accounts, and of an epoch that is over, leave by themselves
 
 Key = bytes | str | memoryview
@@ -36,15 +36,25 @@ class Chunk:
         lines = self.body.split(b"\n")
         return lines[max(0, seq + 1 - self.first) :]
 
+    def between(self, after: int, upto: int) -> "Chunk | None":
+        """Those of the events that are in `after < number ≤ upto`; None when none is."""
+        if after < self.first and self.last <= upto:
+            return self
+        first, last = max(self.first, after + 1), min(self.last, upto)
+        lines = self.after(after)[: max(0, last - first + 1)]
+        return None if not lines else Chunk(self.account_id, first, last, b"\n".join(lines))
 
-def joined(run: Iterable[Chunk], size: int) -> Iterator[Chunk]:
+
+def joined(run: Iterable[Chunk], size: int = sys.maxsize) -> Iterator[Chunk]:
     """The same events in fewer chunks: what follows on one another is joined until a chunk has `size` bytes."""
     held: list[Chunk] = []
+    held_size = 0
     for chunk in run:
-        if held and (chunk.first != held[-1].last + 1 or sum(len(part.body) for part in held) >= size):
+        if held and (chunk.first != held[-1].last + 1 or held_size >= size):
             yield _one(held)
-            held = []
+            held, held_size = [], 0
         held.append(chunk)
+        held_size += len(chunk.body)
     if held:
         yield _one(held)
 

@@ -7,15 +7,19 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.feed.chunks import Chunk
+from engine.feed.chunks import Chunk, joined
 from engine.rules.events import Owner, owner_of
+from engine.store.event_chunks import CHUNK_EVENTS, between, holding
+
+_READ_EVENTS = 2_000  # by one statement, and up to a chunk more
+_WINDOW = 20_000  # numbers looked at by one statement, so that a quiet channel's search never holds a snapshot for long
 
 # Names one history of this database, without a stored value that a backup would carry along: the cluster, its timeline
 # (a restore to a point in time and a failover begin a new one), the database and the table (pg_restore makes new ones).
 # A new history may go on where the old one ended; `engine.feed.tails` looks.
 EPOCH = """(
     select to_hex(control.system_identifier) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-           || '.' || base.oid || '.' || 'events'::regclass::oid
+           || '.' || base.oid || '.' || 'event_chunks'::regclass::oid
       from pg_control_system() control, pg_database base where base.datname = current_database()
 )"""
 
@@ -26,17 +30,20 @@ _DROPPED = text(
     " and (cast(:types as text[]) is null or type like any(cast(:types as text[])))"
 )
 _READ = text(
-    "select min(seq), max(seq), string_agg(body::text, E'\\n' order by seq) from ("
-    " select seq, body from events where account_id = :account_id and seq > :after and seq <= :upto"
-    " order by seq limit :limit) run"
+    f"""
+    select first, last, body from (
+        select first, last, body, sum(last - first + 1) over (order by last) as count from event_chunks
+         where {holding(":account_id", ":after", ":upto")} order by last limit {_READ_EVENTS}
+    ) run where count < {_READ_EVENTS + CHUNK_EVENTS} order by last
+    """
 )
 _MATCHING = text(
-    "select seq, body::text from events where account_id = :account_id and seq > :after and seq <= :upto"
-    " and (cast(:types as text[]) is null or body->>'type' like any(cast(:types as text[])))"
-    " order by seq desc limit :limit"
+    f"""
+    select seq, line from {between(":account_id", ":after", ":upto")} e
+     where cast(:types as text[]) is null or type like any(cast(:types as text[]))
+     order by last desc, seq desc limit :limit
+    """
 )
-
-_WINDOW = 20_000  # numbers looked at by one statement, so that a quiet channel's search never holds a snapshot for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,13 @@ class EventLog:
         async with self._db.connect() as conn:
             return [(seq, _owner(kept)) for seq, kept in await conn.execute(_DROPPED, values)]
 
-    async def read(self, account_id: int, after: int, upto: int, limit: int) -> Chunk | None:
-        """At most `limit` events from `after + 1` on; None when there is none."""
-        values = {"account_id": account_id, "after": after, "upto": upto, "limit": limit}
+    async def read(self, account_id: int, after: int, upto: int) -> Chunk | None:
+        """Some of the events in `after < number ≤ upto`, from the first on; None when there is none."""
         async with self._db.connect() as conn:
-            first, last, body = (await conn.execute(_READ, values)).one()
-        return None if first is None else Chunk(account_id, first, last, body.encode())
+            rows = await conn.execute(_READ, {"account_id": account_id, "after": after, "upto": upto})
+            found = [Chunk(account_id, first, last, body.encode()) for first, last, body in rows]
+        run = next(joined(found), None)
+        return run and run.between(after, upto)
 
     async def matching(
         self, account_id: int, after: int, upto: int, types: Iterable[str] | None, limit: int
@@ -85,7 +93,7 @@ class EventLog:
             values = {"account_id": account_id, "after": low, "upto": upto, "types": wanted}
             async with self._db.connect() as conn:
                 rows = await conn.execute(_MATCHING, values | {"limit": limit - len(found)})
-                found += [(seq, body.encode()) for seq, body in rows]
+                found += [(seq, line.encode()) for seq, line in rows]
             upto = low
         return found[::-1]
 

@@ -25,15 +25,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.feed import chunks
-from engine.feed.chunks import CHUNK_EVENTS, Chunk
+from engine.feed.chunks import Chunk
 from engine.feed.log import EPOCH
+from engine.store.event_chunks import CHUNK_EVENTS
 
 LEASE_S = 3.0
-BATCH_EVENTS = 2000  # about 20 ms of the database's time: a fifth of a millisecond of commit is spread over them
+BATCH_EVENTS = 5000  # about 20 ms of the database's time: the millisecond that any batch costs is spread over them
 BATCH_ROWS = 1000
 IDLE_POLL_S = 0.025
 PAUSES = 4.0  # after a batch, as long as it took: a fifth of the time is spent on batches, the busier the larger ones
 LONGEST_PAUSE_S = 0.02
+EVENT_PAUSE_S = 0.0001  # for each event: when more than 10,000 come in a second, few large batches matter more than
+LONGEST_BUSY_PAUSE_S = 0.05  # the 30 ms by which this is longer
 STANDBY_POLL_S = 0.5
 REDIS_TIMEOUT_S = 1.0
 FAILURE_PAUSE_S = 1.0
@@ -58,32 +61,36 @@ _LEAD = text(
 )
 
 # A later statement than _LEAD's, so that it sees what the last leader committed before it let the row go.
+#
+# Small rows of an account become one chunk. A chunk may hold `:chunk` events and a row has no more, so let a boundary
+# be at every such number: rows between the same two boundaries fit together, and one that lies across a boundary
+# stays alone. Twice the count of boundaries before a row, and one if it lies across the next, tells these groups apart.
 _SEQUENCE = text(
     """
     with taken as (
         delete from outbox where id in (
             select id from (
-                select id, sum(cardinality(events)) over (order by id) - cardinality(events) as before
-                  from (select id, events from outbox where id > :floor order by id limit :rows) oldest
+                select id, sum(count) over (order by id) - count as before
+                  from (select id, count from outbox where id > :floor order by id limit :rows) oldest
             ) counted where before < :events
-        ) returning id, account_id, events
+        ) returning id, account_id, count, body
     ), numbered as (
-        select account_id, coalesce(head.seq, 0) as head, body,
-               row_number() over (partition by account_id order by taken.id, place) as nth
-          from taken
-          cross join lateral unnest(events) with ordinality as event (body, place)
-          left join event_heads head using (account_id)
+        select account_id, coalesce(head.seq, 0) + sum(count) over (partition by account_id order by id) as last,
+               count, body
+          from taken left join event_heads head using (account_id)
+    ), chunks as (
+        select account_id, min(last - count) + 1 as first, max(last) as last,
+               string_agg(body, chr(10) order by last) as body
+          from numbered group by account_id, (last - count) / :chunk + (last - 1) / :chunk
     ), recorded as (
-        insert into events (account_id, seq, recorded_on, body)
-        select account_id, head + nth, current_date, body::json from numbered
+        insert into event_chunks (account_id, first, last, recorded_on, body)
+        select account_id, first, last, current_date, body from chunks
     ), moved as (
         insert into event_heads as h (account_id, seq)
-        select account_id, head + max(nth) from numbered group by account_id, head order by account_id
+        select account_id, max(last) from chunks group by account_id order by account_id
         on conflict (account_id) do update set seq = excluded.seq
     )
-    select account_id, head + min(nth), head + max(nth), string_agg(body, E'\\n' order by nth),
-           (select max(id) from taken)
-      from numbered group by account_id, head, (nth - 1) / :chunk order by account_id, 2
+    select account_id, first, last, body, (select max(id) from taken) from chunks order by account_id, first
     """
 )
 
@@ -158,6 +165,7 @@ class Relay:
     ) -> None:
         self.owner = uuid.uuid4().hex
         self._db = db
+        self._reader = db.execution_options(isolation_level="AUTOCOMMIT")
         self._redis = redis
         self._keep = keep
         self._poll_s = poll_s
@@ -184,7 +192,7 @@ class Relay:
             elif count >= BATCH_EVENTS:
                 continue
             elif count:
-                wait_s = max(self._poll_s, min(PAUSES * (time.monotonic() - began), LONGEST_PAUSE_S))
+                wait_s = self._pause_s(count, time.monotonic() - began)
             else:
                 wait_s = min(wait_s * 1.2, max(IDLE_POLL_S, self._poll_s))
             with suppress(TimeoutError):
@@ -223,9 +231,18 @@ class Relay:
         self._floor.searched(newest)
         return Batch(epoch, numbered)
 
+    def _pause_s(self, count: int, took_s: float) -> float:
+        """After a batch of so many events that took so long."""
+        return max(
+            self._poll_s, min(PAUSES * took_s, LONGEST_PAUSE_S), min(EVENT_PAUSE_S * count, LONGEST_BUSY_PAUSE_S)
+        )
+
     async def _look(self) -> bool:
-        """Whether anything waits. Only an idle relay asks: a busy one would find something, mostly."""
-        async with self._db.connect() as conn:
+        """Whether anything waits. Only an idle relay asks: a busy one would find something, mostly.
+
+        Outside of any transaction: at the end of one that is rolled back psycopg forgets what it has prepared.
+        """
+        async with self._reader.connect() as conn:
             pending, xmin, xmax = (await conn.execute(_LOOK, {"floor": self._floor.value})).one()
         if not pending:
             self._floor.look(xmin, xmax)

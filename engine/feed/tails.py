@@ -20,7 +20,6 @@ from engine.feed.chunks import Chunk
 from engine.feed.log import EventLog, Heads
 from engine.feed.tail import Subscription, Tail
 
-READ_EVENTS = 2_000
 READ_CHUNKS = 100  # per stream and reply, usually of a few events each; of 500 when the engine is busy
 SEND_BYTES = 65_536  # at a time to each client, before the sockets get their turn
 MOST_PAUSE_S = 0.02
@@ -128,7 +127,7 @@ class Tails:
     async def _fill(self, tail: Tail, upto: int) -> None:
         """Reads events up to `upto` from PostgreSQL. Where it has none, numbers are lost: the clients are told."""
         while tail.last < upto:
-            chunk = await self._log.read(tail.account_id, tail.last, upto, READ_EVENTS)
+            chunk = await self._log.read(tail.account_id, tail.last, upto)
             if chunk is None:
                 tail.restart(upto)
             elif not tail.accept(chunk):
@@ -204,7 +203,7 @@ class Tails:
     async def _has(self, tail: Tail, newest: Chunk | None) -> bool:
         if newest is None:
             return tail.last == 0
-        return await self._log.read(tail.account_id, newest.first - 1, newest.last, 1) == newest
+        return await self._log.read(tail.account_id, newest.first - 1, newest.last) == newest
 
     def _drop_idle(self, tail: Tail) -> None:
         now = time.monotonic()

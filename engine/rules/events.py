@@ -36,7 +36,7 @@ class Event(NamedTuple):
 
     def encode(self, owner: Owner | None = None) -> str:
         """One line of JSON: `{"type","at","trackingId","uniqueId","payload"}`, and `"owner": [line, user, team]` where
-        the number has one; how the outbox and the log keep it."""
+        the number has one; how the outbox and the log keep it. Searches of the log expect the type to come first."""
         body: dict[str, object] = {
             "type": self.type,
             "at": self.at,

@@ -26,7 +26,7 @@ _USED = """
      group by 1, 2, 3 having sum(quantity) <> 0 order by 1, 2, 3
 """
 _UNSETTLED = "select count(*) from carrier_callbacks where processed_at is null"
-_UNNUMBERED = "select coalesce(sum(cardinality(events)), 0)::int from outbox"
+_UNNUMBERED = "select coalesce(sum(count), 0)::int from outbox"
 
 
 async def read_snapshot(engine: AsyncEngine) -> Snapshot:

@@ -1,4 +1,4 @@
-"""Daily partitions of the two logs, `events` and `carrier_callbacks`: made ahead, dropped when old.
+"""Daily partitions of the two logs, `event_chunks` and `carrier_callbacks`: made ahead, dropped when old.
 
 A row whose day has no partition goes to the table's default partition, so that nothing is lost when this duty has not
 run for a week. A day that already has rows there gets no partition of its own; they are deleted when they are old.
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from engine.store.locks import named_key
 
 # Table → the real date that it is partitioned by.
-LOGS = {"events": "recorded_on", "carrier_callbacks": "received_on"}
+LOGS = {"event_chunks": "recorded_on", "carrier_callbacks": "received_on"}
 DAYS_AHEAD = 7
 
 # Attaching takes a short exclusive lock on the default partition: better late than in everybody's way.
@@ -19,6 +19,18 @@ _CALM = text("select pg_advisory_xact_lock(:key), set_config('lock_timeout', '3s
 _ATTACHED = text("""
     select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
      where i.inhparent = cast(:parent as regclass)
+""")
+
+_NOTE_KINDS = text("""
+    insert into event_drops as held (account_id, type, owner, seq)
+    select account_id, coalesce(body->>'type', ''), coalesce(cast(body->'owner' as text), ''), max(seq)
+      from events where recorded_on < :oldest group by 1, 2, 3
+    on conflict (account_id, type, owner) do update set seq = greatest(held.seq, excluded.seq)
+""")
+_NOTE_NUMBERS = text("""
+    update event_heads h set kept_from = greatest(h.kept_from, gone.last + 1)
+      from (select account_id, max(last) as last from event_chunks where recorded_on < :oldest group by 1) gone
+     where h.account_id = gone.account_id
 """)
 
 
@@ -47,8 +59,7 @@ def drop_older(conn: Connection, today: date, keep_days: int) -> list[str]:
     conn.execute(_CALM, {"key": named_key("partitions")})
     oldest = today - timedelta(days=keep_days)
     old = {table: [name for name in sorted(_attached(conn, table)) if _is_older(table, name, oldest)] for table in LOGS}
-    for name in [*old["events"], "events_default"]:  # all are read before the first drop locks the readers out
-        _note_dropped(conn, name, oldest)
+    _note_dropped(conn, oldest)  # before the first drop locks the readers out
     for table, column in LOGS.items():
         for name in old[table]:
             conn.execute(text(f"drop table {name}"))
@@ -56,25 +67,10 @@ def drop_older(conn: Connection, today: date, keep_days: int) -> list[str]:
     return [name for names in old.values() for name in names]
 
 
-def _note_dropped(conn: Connection, name: str, oldest: date) -> None:
+def _note_dropped(conn: Connection, oldest: date) -> None:
     """Readers of events are told from where on they are kept, and which kinds of them are not."""
-    conn.execute(
-        text(f"""
-            insert into event_drops as held (account_id, type, owner, seq)
-            select account_id, coalesce(body->>'type', ''), coalesce(cast(body->'owner' as text), ''), max(seq)
-              from {name} where recorded_on < :oldest group by 1, 2, 3
-            on conflict (account_id, type, owner) do update set seq = greatest(held.seq, excluded.seq)
-        """),
-        {"oldest": oldest},
-    )
-    conn.execute(
-        text(f"""
-            update event_heads h set kept_from = greatest(h.kept_from, gone.seq + 1)
-              from (select account_id, max(seq) as seq from {name} where recorded_on < :oldest group by account_id) gone
-             where h.account_id = gone.account_id
-        """),
-        {"oldest": oldest},
-    )
+    conn.execute(_NOTE_KINDS, {"oldest": oldest})
+    conn.execute(_NOTE_NUMBERS, {"oldest": oldest})
 
 
 def _is_older(table: str, name: str, oldest: date) -> bool:
@@ -96,6 +92,6 @@ def _default_has(conn: Connection, table: str, column: str, day: date) -> bool:
 
 def _attach(conn: Connection, table: str, name: str, day: date) -> None:
     """`create table … partition of` would lock the parent against readers and writers; attaching does not."""
-    conn.execute(text(f"create table {name} (like {table} including defaults including constraints)"))
+    conn.execute(text(f"create table {name} (like {table} including defaults including constraints including storage)"))
     bounds = f"from ('{day}') to ('{day + timedelta(days=1)}')"
     conn.execute(text(f"alter table {table} attach partition {name} for values {bounds}"))

@@ -1,9 +1,10 @@
 """The schema. PostgreSQL is the truth (P8); it and the sum of the migrations are proven equal by a test.
 
-Hot tables (`prospects`, `attempts`, `campaign_counts`, `outbox`, `events`, `carrier_callbacks`) carry no foreign keys:
-each write would pay for them, and `engine.checks` finds orphans instead. Their keys are bigint, and indexes stay off
-the columns that change, so that most updates are HOT. `prospects` is partitioned by campaign, `attempts` by prospect:
-never by time, or one attempt could be accepted on both sides of midnight. Logs are partitioned by time and dropped.
+Hot tables (`prospects`, `attempts`, `campaign_counts`, `outbox`, `event_chunks`, `carrier_callbacks`) carry no foreign
+keys: each write would pay for them, and `engine.checks` finds orphans instead. Their keys are bigint, and indexes stay
+off the columns that change, so that most updates are HOT. `prospects` is partitioned by campaign, `attempts` by
+prospect: never by time, or one attempt could be accepted on both sides of midnight. Logs are partitioned by time and
+dropped.
 
 Times named `_at` are engine time unless the comment says real: real ones serve tickets, leases and timeouts.
 """

@@ -16,8 +16,9 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from engine.store.event_chunks import CHUNK_EVENTS
 from engine.store.schema import at, metadata
 
 outbox = Table(
@@ -25,16 +26,20 @@ outbox = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("account_id", BigInteger, nullable=False),
-    Column("events", ARRAY(Text), nullable=False),  # JSON texts, in order: one row per transaction and account
+    Column("count", Integer, nullable=False),  # of events
+    Column("body", Text, nullable=False),  # one event a line, in order, of one transaction and account
+    CheckConstraint(f"count between 1 and {CHUNK_EVENTS}", name="outbox_row_is_a_chunk"),
 )
 
-events = Table(
-    "events",
+# The view `events` (account_id, seq, recorded_on, body) has a row for each line.
+event_chunks = Table(
+    "event_chunks",
     metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, primary_key=True, autoincrement=False),  # number in it
     Column("recorded_on", Date, primary_key=True),  # real; the partition key
-    Column("body", JSON, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),  # the events `first` to `last`, one a line
     postgresql_partition_by="RANGE (recorded_on)",
 )
 

@@ -45,8 +45,8 @@ _UNPARK = text("update webhooks set failures = 0, parked_until = '-infinity' whe
 # What happened while it was paused is sent, but nothing that is older than a delivery would be kept alive for.
 _SKIP_OLD = text("""
     update webhooks w set scanned = greatest(scanned, (
-               select max(seq) from events e
-                where e.account_id = w.account_id and e.recorded_on < current_date - cast(:days as int)))
+               select max(last) from event_chunks c
+                where c.account_id = w.account_id and c.recorded_on < current_date - cast(:days as int)))
      where id = :id
 """)
 _REORDER = text("""

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from engine.rules.webhook import DELIVERED_CHANNELS
 from engine.runtime import Runtime
-from engine.store import arrays
+from engine.store import arrays, event_chunks
 
 _WINDOW = 2_000  # events looked at for one webhook in one statement
 _MOST_AT_ONCE = 200  # webhooks
@@ -19,7 +19,7 @@ _BEHIND = text("""
      where w.active and h.seq > w.scanned limit :most
 """)
 # Globs as `rules.webhook.matches` reads them: `*` only at the end, so LIKE with its own wildcards escaped.
-_SCAN = text(r"""
+_SCAN = text(rf"""
     with behind as (
         select * from unnest(cast(:ids as bigint[]), cast(:froms as bigint[]), cast(:uptos as bigint[]))
                b (id, was, upto)
@@ -34,12 +34,10 @@ _SCAN = text(r"""
     )
     insert into webhook_deliveries
            (webhook_id, account_id, seq, event_type, body, next_attempt_at, give_up_at, created_at)
-    select m.id, m.account_id, e.seq, e.type, e.body,
+    select m.id, m.account_id, e.seq, e.type, e.line,
            case when m.ordered then '-infinity'::timestamptz else now() end,
            now() + make_interval(secs => :give_up_s), now()
-      from moved m cross join lateral (
-           select seq, body->>'type' as type, body::text as body from events
-            where account_id = m.account_id and seq > m.was and seq <= m.upto) e
+      from moved m cross join lateral {event_chunks.between("m.account_id", "m.was", "m.upto")} e
      where e.type like any(m.patterns) and split_part(e.type, '.', 1) = any(cast(:channels as text[]))
      order by m.id, e.seq
     returning webhook_id

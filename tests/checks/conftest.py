@@ -66,7 +66,8 @@ async def put_events(sql: Sql, account_id: int, clock: Clock, *types: str, track
         body = Event(type_, clock.now(), {}, tracking_id).encode()
         await sql(
             f"with head as (update event_heads set seq = seq + 1 where account_id = {account_id} returning *)"
-            f" insert into events select account_id, seq, current_date, '{body}' from head".replace(":", r"\:")
+            f" insert into event_chunks select account_id, seq, current_date, seq, '{body}'".replace(":", r"\:")
+            + " from head"
         )
 
 

@@ -77,13 +77,19 @@ BREAKS = [
     ("update attempts set phone = '+15045550100', intent_at = '2026-02-17 18\\:00Z'", "inside_window"),  # Mardi Gras
     (f"""update prospects set data = '{{"timezone"\\: "Asia/Tokyo"}}' where phone = '{DONE}'""", "inside_window"),
     ("update attempts set intent_at = intent_at - interval '2 s'", "creates_followed_intents"),
-    ("delete from events where seq = 1", "gapless"),
-    ("delete from events where seq = 2", "gapless"),
-    ("delete from events where seq = 4", "gapless"),
-    ("insert into events select account_id, seq, recorded_on + 1, body from events where seq = 2", "gapless"),
+    ("delete from event_chunks where last = 1", "gapless"),
+    ("delete from event_chunks where last = 2", "gapless"),
+    ("delete from event_chunks where last = 4", "gapless"),
+    (
+        """insert into event_chunks select account_id, last, recorded_on + 1, first, body from event_chunks
+            where last = 2""",
+        "gapless",
+    ),
+    ("update event_chunks set body = body || chr(10) || '{}' where last = 2", "gapless"),
+    ("update event_chunks set first = first - 1 where last = 2", "gapless"),
     ("update event_heads set seq = 9", "gapless"),
-    ("update events set seq = -seq", "causes_come_first"),
-    ("delete from events where seq = 1", "causes_come_first"),
+    ("update event_chunks set first = -first, last = -last", "causes_come_first"),
+    ("delete from event_chunks where last = 1", "causes_come_first"),
     ("update prospects set account_id = 1", "accounts_agree"),
     ("update attempts set account_id = 1", "accounts_agree"),
     ("update attempts set did_id = 1", "accounts_agree"),
@@ -169,13 +175,13 @@ async def test_a_cancelled_campaign_counts_its_queued_rows_as_cancelled(evidence
 
 
 async def test_dropped_days_are_no_gap(evidence: Evidence, sql: Sql) -> None:
-    await sql("delete from events where seq < 3")
+    await sql("delete from event_chunks where last < 3")
     await sql("update event_heads set kept_from = 3")
     assert all(result.passed for result in await run_checks(evidence, ["P6"]))
 
 
 async def test_a_relay_at_work_is_waited_for(evidence: Evidence, sql: Sql) -> None:
-    await sql("insert into outbox (account_id, events) values (1, '{}')")
+    await sql("insert into outbox (account_id, count, body) values (1, 1, '{}')")
     drains = _BY_NAME["outbox_drains"].run
     (problem,) = await drains(replace(evidence, relay_s=0.05))
     assert problem == "1 rows have waited for more than 0.05 s: is the relay running?"

@@ -109,8 +109,8 @@ async def messages(queue: Redis, name: Queue = Queue.DIAL, actor: str | None = N
 async def events(db: AsyncEngine, event_type: str) -> list[Mapping[str, object]]:
     """What the outbox holds of one type, in order."""
     async with db.connect() as conn:
-        rows = await conn.execute(text("select events from outbox order by id"))
-        decoded = [orjson.loads(line) for row in rows for line in row.events]
+        rows = await conn.execute(text("select string_to_table(body, chr(10)) from outbox order by id"))
+        decoded = [orjson.loads(line) for line in rows.scalars()]
     return [event for event in decoded if event["type"] == event_type]
 
 

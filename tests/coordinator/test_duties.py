@@ -251,5 +251,5 @@ async def test_upkeep_of_the_logs_can_be_repeated(runtime: Runtime, db: AsyncEng
         await duty.run_once()
     async with db.connect() as conn:
         query = text("select to_regclass(:name) is not null")
-        today = f"events_{real_now():%Y%m%d}"
+        today = f"event_chunks_{real_now():%Y%m%d}"
         assert (await conn.execute(query, {"name": today})).scalar_one()

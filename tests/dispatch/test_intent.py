@@ -90,7 +90,7 @@ async def test_an_opt_out_that_came_first_is_seen(world: World, clock: Clock) ->
     assert await world.counts(campaign) == {"total": 10, "dialing": 9, "cancelled": 1, "suppressed": 1}
     rows = await world.execute("select phone, reason from prospects where state = 5")
     assert rows == [(PHONES[3], "suppressed")]
-    events = await world.execute("select events from outbox")
+    events = await world.execute("select body from outbox")
     assert "campaign.prospect.dnc" in str(events)
 
 

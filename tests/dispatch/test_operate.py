@@ -99,7 +99,7 @@ class Desk:
 
     async def told(self) -> list[str]:
         async with self.db.connect() as conn:
-            rows = (await conn.execute(text("select unnest(events) from outbox order by id"))).scalars()
+            rows = (await conn.execute(text("select string_to_table(body, chr(10)) from outbox order by id"))).scalars()
         return [orjson.loads(line)["type"] for line in rows]
 
     def sales(self) -> list[str]:

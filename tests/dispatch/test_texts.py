@@ -45,7 +45,7 @@ async def intend(world: World, hints: list[Hint], clock: Clock) -> IntentBatch:
 
 
 async def payloads(world: World, event_type: str) -> list[dict[str, object]]:
-    rows = await world.execute("select unnest(events) from outbox order by id")
+    rows = await world.execute("select string_to_table(body, chr(10)) from outbox order by id")
     events = [orjson.loads(str(row[0])) for row in rows]
     return [event["payload"] for event in events if event["type"] == event_type]
 

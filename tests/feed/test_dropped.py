@@ -1,6 +1,6 @@
 """`replay.truncated`: told when an event that this client wanted is no longer kept, and never for others' events."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 import pytest
@@ -18,11 +18,17 @@ ALL, SMS = Channels(), Channels(frozenset({"sms"}))
 BILLING, VOICE = Channels(frozenset({"billing"})), Channels(frozenset({"voice"}))
 
 
+async def record_in_two(db: AsyncEngine, redis: Redis, account_id: int, events: Sequence[str], first: int) -> None:
+    """The first so many in one chunk, the others in another: on the next day, say."""
+    await record(db, redis, account_id, events[:first])
+    await record(db, redis, account_id, events[first:])
+
+
 async def drop(db: AsyncEngine, upto: int, drops: Mapping[tuple[str, Owner | None], int]) -> None:
     """As retention leaves it; `drops` has the newest number of each type and owner."""
     row = text("insert into event_drops values (1, :type, :owner, :seq)")
     async with db.begin() as conn:
-        await conn.execute(text("delete from events where seq <= :upto"), {"upto": upto})
+        await conn.execute(text("delete from event_chunks where last <= :upto"), {"upto": upto})
         await conn.execute(text("update event_heads set kept_from = :upto + 1"), {"upto": upto})
         for (kind, owner), seq in drops.items():
             kept = orjson.dumps(list(owner)).decode() if owner else ""
@@ -33,7 +39,7 @@ async def drop(db: AsyncEngine, upto: int, drops: Mapping[tuple[str, Owner | Non
 async def test_what_retention_dropped_is_told_once_it_matters(
     db: AsyncEngine, redis: Redis, memory_events: int
 ) -> None:
-    await record(db, redis, 1, [event(n=n) for n in range(10)])
+    await record_in_two(db, redis, 1, [event(n=n) for n in range(10)], 6)
     await redis.flushdb()
     await drop(db, 6, {("sms.sent", None): 6})
     async with Hub(db, redis, memory_events=memory_events) as hub:
@@ -46,7 +52,7 @@ async def test_what_retention_dropped_is_told_once_it_matters(
 
 
 async def test_a_quiet_channel_hears_of_no_loss_but_its_own(db: AsyncEngine, redis: Redis) -> None:
-    await record(db, redis, 1, [event("billing.usage" if n in {2, 9} else "sms.sent") for n in range(1, 11)])
+    await record_in_two(db, redis, 1, [event("billing.usage" if n in {2, 9} else "sms.sent") for n in range(1, 11)], 6)
     await redis.flushdb()
     await drop(db, 6, {("sms.sent", None): 6, ("billing.usage", None): 2})
     async with Hub(db, redis, memory_events=3) as hub:
@@ -60,7 +66,7 @@ async def test_a_quiet_channel_hears_of_no_loss_but_its_own(db: AsyncEngine, red
 
 
 async def test_a_channel_of_which_nothing_is_left_says_so(db: AsyncEngine, redis: Redis) -> None:
-    await record(db, redis, 1, [event("voice.failed" if n < 3 else "sms.sent") for n in range(1, 11)])
+    await record_in_two(db, redis, 1, [event("voice.failed" if n < 3 else "sms.sent") for n in range(1, 11)], 6)
     await redis.flushdb()
     await drop(db, 6, {("sms.sent", None): 6, ("voice.failed", None): 2})
     async with Hub(db, redis, memory_events=3) as hub:
@@ -71,7 +77,7 @@ async def test_a_channel_of_which_nothing_is_left_says_so(db: AsyncEngine, redis
 
 async def test_a_stream_of_ones_own_hears_of_no_loss_of_others(db: AsyncEngine, redis: Redis) -> None:
     ann, bob = Owner("line_1", "user_1", ""), Owner("line_2", "user_2", "")
-    await record(db, redis, 1, [event()] * 10)
+    await record_in_two(db, redis, 1, [event()] * 10, 6)
     await redis.flushdb()
     await drop(db, 6, {("sms.received", ann): 3, ("sms.received", bob): 6, ("sms.received", None): 5})
     async with Hub(db, redis, memory_events=2) as hub:

@@ -8,14 +8,22 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine.feed import chunks
 from engine.feed.log import EventLog
 from engine.feed.relay import BATCH_EVENTS, Relay
 from engine.store.database import connect
+from engine.store.event_chunks import CHUNK_EVENTS
 from engine.store.outbox import publish
 from tests.feed.conftest import AwayRedis, event, eventually, expire_lease, relaying, write
+
+
+async def chunks_of(db: AsyncEngine, account_id: int) -> list[chunks.Chunk]:
+    query = text("select first, last, body from event_chunks where account_id = :id order by last")
+    async with db.connect() as conn:
+        rows = await conn.execute(query, {"id": account_id})
+        return [chunks.Chunk(account_id, first, last, body.encode()) for first, last, body in rows]
 
 
 async def recorded(db: AsyncEngine, account_id: int) -> list[tuple[int, dict[str, object]]]:
@@ -46,6 +54,56 @@ async def test_numbers_follow_the_outbox_per_account(db: AsyncEngine, redis: Red
     assert await relay.run_once() == 0
     assert await recorded(db, 1) == [(1, {"n": 1}), (2, {"n": 2}), (3, {"n": 3})]
     assert await recorded(db, 2) == [(1, {"n": 10}), (2, {"n": 11})]
+
+
+async def test_rows_of_any_size_and_account_become_gapless_chunks(db: AsyncEngine, redis: Redis) -> None:
+    """Numbers, chunks and the view are what was published; Redis has the very chunks that PostgreSQL has."""
+    rng, relay = random.Random(11), Relay(db, redis, keep=100_000)
+    published: dict[int, list[str]] = {1: [], 2: [], 3: []}
+    for _ in range(40):
+        async with db.begin() as conn:
+            some = {each: [event(n=len(published[each]) + n) for n in range(size(rng))] for each in published}
+            await publish(conn, some)
+        for account_id, lines in some.items():
+            published[account_id] += lines
+        if rng.random() < 0.3:
+            await relay.run_once()
+    while await relay.run_once():
+        pass
+    for account_id, lines in published.items():
+        run = await chunks_of(db, account_id)
+        assert run == await cached(db, redis, account_id)
+        assert b"\n".join(chunk.body for chunk in run).decode().split("\n") == lines
+        assert [chunk.first for chunk in run] == [1, *(chunk.last + 1 for chunk in run[:-1])]
+        assert all(chunk.body.count(b"\n") == chunk.last - chunk.first < CHUNK_EVENTS for chunk in run)
+        assert await recorded(db, account_id) == [(n + 1, {"n": n}) for n in range(len(lines))]
+
+
+def size(rng: random.Random) -> int:
+    return rng.choice((0, 1, 1, 2, 7, rng.randint(1, CHUNK_EVENTS), CHUNK_EVENTS, rng.randint(1, 3 * CHUNK_EVENTS)))
+
+
+async def test_small_rows_are_joined_and_large_ones_kept(db: AsyncEngine, redis: Redis) -> None:
+    relay = Relay(db, redis, keep=10_000)
+    for count in (1, 2, 3, CHUNK_EVENTS - 6, CHUNK_EVENTS, 4, CHUNK_EVENTS, 5, 6):
+        await write(db, 1, [event()] * count)
+    await relay.run_once()
+    assert [chunk.last - chunk.first + 1 for chunk in await chunks_of(db, 1)] == [500, 500, 4, 500, 11]
+
+
+async def test_its_statements_are_prepared(own_database_url: str, redis: Redis) -> None:
+    """Parsing and planning would cost more than looking at an outbox does."""
+    db = connect(own_database_url, pool_size=1)
+    relay = Relay(db, redis, keep=100)
+    for _ in range(8):
+        await write(db, 1, [event()])
+        while await relay.run_once():
+            pass
+    async with db.connect() as conn:
+        prepared = (await conn.execute(text("select statement from pg_prepared_statements"))).scalars().all()
+    await db.dispose()
+    for part in ("select exists (select from outbox", "insert into leaders", "delete from outbox"):
+        assert sum(part in statement for statement in prepared) == 1
 
 
 async def test_concurrent_writers_leave_no_gap_and_keep_each_subjects_order(db: AsyncEngine, redis: Redis) -> None:
@@ -150,7 +208,7 @@ async def test_a_large_backlog_is_cut_into_batches_and_chunks(db: AsyncEngine, r
     assert max(counts) < BATCH_EVENTS + 700
     run = await cached(db, redis, 1)
     assert (run[0].first, run[-1].last) == (1, 7000)
-    assert max(chunk.last - chunk.first + 1 for chunk in run) <= chunks.CHUNK_EVENTS
+    assert max(chunk.last - chunk.first + 1 for chunk in run) <= CHUNK_EVENTS
     assert all(chunk.body.count(b"\n") == chunk.last - chunk.first for chunk in run)
 
 
@@ -229,6 +287,15 @@ async def test_without_redis_events_are_numbered_all_the_same(db: AsyncEngine) -
         assert await relay.run_once() == 1
     assert [seq for seq, _ in await recorded(db, 1)] == [1, 2, 3]
     await away.aclose()
+
+
+@pytest.mark.parametrize(
+    ("count", "took_s", "pause_s"),
+    [(1, 0.0001, 0.005), (10, 0.0015, 0.006), (10, 0.1, 0.02), (150, 0.003, 0.015), (750, 0.006, 0.05)],
+)
+def test_the_busier_it_is_the_longer_it_gathers(count: int, took_s: float, pause_s: float) -> None:
+    relay = Relay(create_async_engine("postgresql+psycopg://"), AwayRedis(), keep=1)
+    assert relay._pause_s(count, took_s) == pytest.approx(pause_s)
 
 
 async def test_each_batch_is_reported_with_its_wait(db: AsyncEngine, redis: Redis) -> None:

@@ -31,6 +31,6 @@ async def row(db: AsyncEngine, did_id: int) -> Any:
 async def told(db: AsyncEngine, prefix: str = "did.") -> list[tuple[str, dict[str, Any]]]:
     """(type, payload) of the events in the outbox whose type begins so, in order."""
     async with db.connect() as conn:
-        rows = await conn.execute(text("select events from outbox order by id"))
-        decoded = [orjson.loads(line) for found in rows for line in found.events]
+        rows = await conn.execute(text("select string_to_table(body, chr(10)) from outbox order by id"))
+        decoded = [orjson.loads(line) for line in rows.scalars()]
     return [(event["type"], event["payload"]) for event in decoded if event["type"].startswith(prefix)]

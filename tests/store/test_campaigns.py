@@ -168,8 +168,8 @@ async def test_the_engine_stops_a_campaign(
     stopped = await stop(db, campaign.id, "no_dids", clock.now(), ['{"type":"x"}'])
     assert (stopped.status, stopped.status_reason) == (status, "no_dids")
     async with db.connect() as conn:
-        rows = (await conn.execute(text("select account_id, events from outbox"))).all()
-    assert [tuple(row) for row in rows] == [(campaign.account_id, ['{"type":"x"}'])]
+        rows = (await conn.execute(text("select account_id, body from outbox"))).all()
+    assert [tuple(row) for row in rows] == [(campaign.account_id, '{"type":"x"}')]
     if status == "paused":
         assert (await act("resume")).status_reason == ""
 

@@ -34,7 +34,8 @@ async def tell(db: AsyncEngine, account_ids: list[int] | None = None) -> int:
 
 async def told(db: AsyncEngine) -> list[dict[str, object]]:
     async with db.connect() as conn:
-        rows = (await conn.execute(text("select account_id, unnest(events) from outbox order by id"))).all()
+        query = text("select account_id, string_to_table(body, chr(10)) from outbox order by id")
+        rows = (await conn.execute(query)).all()
     return [{"account": row[0]} | orjson.loads(row[1])["payload"] for row in rows]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 
+import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -91,13 +92,29 @@ async def test_a_long_backlog_is_taken_window_by_window(runtime: Runtime, db: As
     assert [row.seq for row in await rows(db, webhook)] == list(range(1, 4_501))
 
 
+async def test_a_window_may_begin_and_end_within_a_chunk(
+    runtime: Runtime, db: AsyncEngine, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.webhooks.scan._WINDOW", 3)
+    webhook = await make_webhook(db, URL, "sms.sent")
+    for count in (5, 1, 8, 2):
+        await log.write(count)
+    await Scan(runtime, ignore).run_once()
+    found = await rows(db, webhook)
+    assert [row.seq for row in found] == list(range(1, 17))
+    async with db.connect() as conn:
+        bodies = (await conn.execute(text("select body from webhook_deliveries order by seq"))).scalars().all()
+    assert [orjson.loads(body)["payload"]["n"] for body in bodies] == list(range(16))
+
+
 async def test_days_of_the_log_do_not_matter(runtime: Runtime, db: AsyncEngine, log: Log) -> None:
     """Events in yesterday's partition, in today's and in the default one are one sequence."""
     webhook = await make_webhook(db, URL)
-    await log.write(6)
+    for count in (2, 2, 1, 1):
+        await log.write(count)
     async with db.begin() as conn:
-        await conn.execute(text("update events set recorded_on = current_date - 1 where seq <= 2"))
-        await conn.execute(text("update events set recorded_on = '2199-01-01' where seq = 5"))
+        await conn.execute(text("update event_chunks set recorded_on = current_date - 1 where last = 2"))
+        await conn.execute(text("update event_chunks set recorded_on = '2199-01-01' where last = 5"))
     await Scan(runtime, ignore).run_once()
     assert [row.seq for row in await rows(db, webhook)] == [1, 2, 3, 4, 5, 6]
 
@@ -106,9 +123,10 @@ async def test_a_long_pause_skips_what_is_older_than_three_days(runtime: Runtime
     webhook = await make_webhook(db, URL)
     async with db.begin() as conn:
         await webhooks.change(conn, ACCOUNT, webhook.id, Change(active=False))
-    await log.write(5)
+    await log.write(3)
+    await log.write(2)
     async with db.begin() as conn:
-        await conn.execute(text("update events set recorded_on = current_date - 4 where seq <= 3"))
+        await conn.execute(text("update event_chunks set recorded_on = current_date - 4 where last <= 3"))
     assert await Scan(runtime, ignore).run_once() == 0
     async with db.begin() as conn:
         await webhooks.change(conn, ACCOUNT, webhook.id, Change(active=True))

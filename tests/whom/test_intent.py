@@ -39,7 +39,7 @@ async def reason_of(world: World, campaign: int) -> tuple[object, ...]:
 
 
 async def told(world: World) -> list[dict[str, object]]:
-    rows = await world.execute("select unnest(events) from outbox order by id")
+    rows = await world.execute("select string_to_table(body, chr(10)) from outbox order by id")
     return [orjson.loads(str(row[0])) for row in rows]
 
 

@@ -60,7 +60,7 @@ def run(servers: Servers, url: str, engine: Engine, plan: Plan) -> Sample:
             "intents_each": intents / plan.total,
             "intents_per_batch": intents / engine.metric("carillon_intent_seconds_count"),
             "forfeited_each": engine.metric("carillon_slots_forfeited_total") / plan.total,
-            "events_each": one(watching, "select count(*) from events") / plan.total,
+            "events_each": one(watching, "select sum(last - first + 1) from event_chunks") / plan.total,
         }
     asyncio.run(with_engine(url, lambda db: verify.balance(db, plan.total)))
     return Sample(plan.total, seconds, used, extra)

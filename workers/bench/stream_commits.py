@@ -6,9 +6,10 @@ from typing import Self
 
 import psycopg
 
+from engine.store.event_chunks import CHUNK_EVENTS
 from workers.bench.stream_load import body
 
-_PUBLISH = "insert into outbox (account_id, events) values (%s, %s)"
+_PUBLISH = "insert into outbox (account_id, count, body) values (%s, %s, %s)"
 
 
 class Commits:
@@ -48,11 +49,11 @@ class Commits:
             if self._stop.wait(max(0.0, begun + (first - 1) / self._rate - time.monotonic())):
                 return
             events = [body(first + n).decode() for n in range(self._per_commit)]
-            connection.execute(_PUBLISH, [self._account_id, events])
+            connection.execute(_PUBLISH, [self._account_id, len(events), "\n".join(events)])
             connection.commit()
 
 
 def commit(url: str, account_id: int, events: int) -> None:
     """All at once."""
-    with Commits(url, account_id, events, rate=1e9, per_commit=1000) as commits:
+    with Commits(url, account_id, events, rate=1e9, per_commit=CHUNK_EVENTS) as commits:
         commits.wait()

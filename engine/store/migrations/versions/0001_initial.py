@@ -188,21 +188,26 @@ CREATE TABLE engine_clock (
     CONSTRAINT engine_clock_one_row CHECK (id = 1)
 );
 
+CREATE TABLE event_chunks (
+    account_id BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    recorded_on DATE NOT NULL,
+    first BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (account_id, last, recorded_on)
+)
+ PARTITION BY RANGE (recorded_on);
+
+CREATE VIEW events AS
+select account_id, first + place - 1 as seq, recorded_on, line::json as body
+  from event_chunks cross join lateral string_to_table(body, chr(10)) with ordinality as event (line, place);
+
 CREATE TABLE event_heads (
     account_id BIGINT NOT NULL,
     seq BIGINT NOT NULL,
     kept_from BIGINT DEFAULT 1 NOT NULL,
     PRIMARY KEY (account_id)
 );
-
-CREATE TABLE events (
-    account_id BIGINT NOT NULL,
-    seq BIGINT NOT NULL,
-    recorded_on DATE NOT NULL,
-    body JSON NOT NULL,
-    PRIMARY KEY (account_id, seq, recorded_on)
-)
- PARTITION BY RANGE (recorded_on);
 
 CREATE TABLE idempotency_keys (
     key_id BIGINT NOT NULL,
@@ -228,8 +233,10 @@ CREATE TABLE leaders (
 CREATE TABLE outbox (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
     account_id BIGINT NOT NULL,
-    events TEXT[] NOT NULL,
-    PRIMARY KEY (id)
+    count INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (id),
+    CONSTRAINT outbox_row_is_a_chunk CHECK (count between 1 and 500)
 );
 
 CREATE TABLE prospects (
@@ -266,8 +273,9 @@ def upgrade() -> None:
     for statement in SCHEMA.split(";\n"):
         if statement.strip(" ;\n"):
             op.execute(statement.strip(" ;\n"))
-    # An outbox row lives for milliseconds: compressing it took more of PostgreSQL's time than all the rest of a settle.
-    op.execute("alter table outbox alter column events set storage external")
+    # Compressing events took more of PostgreSQL's time than all the rest of a settle.
+    for table in ("outbox", "event_chunks"):
+        op.execute(f"alter table {table} alter column body set storage external")
     for table, fillfactor in FILLFACTORS.items():
         for index in range(PARTITIONS):
             # Rows are updated in place a few times each, whole pages of prospects at once: room on the page keeps those
@@ -278,7 +286,7 @@ def upgrade() -> None:
                 f" with (fillfactor = {fillfactor},"
                 " autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05)"
             )
-    for table in ("events", "carrier_callbacks"):
+    for table in ("event_chunks", "carrier_callbacks"):
         op.execute(f"create table {table}_default partition of {table} default")
 
 
