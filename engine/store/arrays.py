@@ -9,13 +9,8 @@ from datetime import datetime
 
 
 def numbers(values: Iterable[float | None]) -> str:
-    """Whole or decimal numbers; None becomes NULL."""
+    """Whole or decimal numbers, and the codes of int enums; None becomes NULL."""
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
-
-
-def enums(values: Iterable[int | None]) -> str:
-    """Int codes that may be enum members, whose `str` would be their name."""
-    return "{" + ",".join(["NULL" if value is None else f"{value:d}" for value in values]) + "}"
 
 
 def times(values: Iterable[datetime | None]) -> str:
