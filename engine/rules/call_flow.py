@@ -120,8 +120,9 @@ def _begin(call: Decision, plan: CallPlan) -> None:
         return
     call.move(S.PLACED)
     if not plan.is_direct:
-        call.emit("campaign.call.initiated", "initiated")
-    call.emit("voice.ai.initiated" if plan.is_ai else "voice.initiated", "initiated", carrierId=call.carrier_id)
+        call.emit("campaign.call.initiated", {"status": "initiated"})
+    told = {"status": "initiated", "carrierId": call.carrier_id}
+    call.emit("voice.ai.initiated" if plan.is_ai else "voice.initiated", told)
 
 
 def _ringing(call: Decision, _event: CarrierEvent, _plan: CallPlan) -> None:
@@ -137,7 +138,7 @@ def _answer(call: Decision, plan: CallPlan) -> None:
         return
     call.move(S.ANSWERED)
     call.answered_at = call.now
-    call.emit("voice.answered", "answered")
+    call.emit("voice.answered", {"status": "answered"})
     if plan.agent is not None:
         call.agent_state = AgentState.REQUESTED
         call_orders.order(call, CommandKind.HANDOFF, plan)
@@ -156,7 +157,7 @@ def _detected(call: Decision, event: CarrierEvent, plan: CallPlan) -> None:
         if verdict in _PEOPLE:
             _person(call, plan)
         elif verdict is Amd.SCREENING:
-            call.emit("voice.amd", "answered", amd=call.amd)
+            call.emit("voice.amd", {"status": "answered", "amd": call.amd})
         else:
             _machine(call, verdict, plan)
     elif call.state is S.MACHINE and verdict is Amd.MACHINE_READY and call.amd == Amd.MACHINE:
@@ -167,7 +168,7 @@ def _detected(call: Decision, event: CarrierEvent, plan: CallPlan) -> None:
 
 def _person(call: Decision, plan: CallPlan) -> None:
     call.move(S.HUMAN)
-    call.emit("voice.amd", "answered", amd=call.amd)
+    call.emit("voice.amd", {"status": "answered", "amd": call.amd})
     if plan.agent is None:
         call_end.connected(call, plan)
         call_orders.order(call, CommandKind.PLAY if plan.audio_url else CommandKind.HANGUP, plan)
@@ -181,9 +182,9 @@ def _machine(call: Decision, verdict: Amd, plan: CallPlan) -> None:
     had_agent = call.agent_state in (AgentState.REQUESTED, AgentState.BRIDGED)
     call.agent_state, call.reason = AgentState.NONE, None
     told = Amd.FAX if verdict is Amd.FAX else Amd.MACHINE
-    call.emit("voice.amd", "answered", amd=told.value)
+    call.emit("voice.amd", {"status": "answered", "amd": told.value})
     if told is Amd.MACHINE and not plan.is_direct:
-        call.emit("campaign.call.voicemail", "answered", amd=told.value)
+        call.emit("campaign.call.voicemail", {"status": "answered", "amd": told.value})
     call_orders.take_off(call, verdict, had_agent, plan)
 
 

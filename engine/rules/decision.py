@@ -211,9 +211,9 @@ class Decision:
         self.is_changed = True
         return True
 
-    def emit(self, event_type: str, status: str, **more: object) -> None:
-        payload = {**self.facts, "status": status, **more}
-        self.events.append(Event(event_type, self.now, payload, self.ref, self.ref))
+    def emit(self, event_type: str, told: dict[str, Any]) -> None:
+        """`told`: its status, and what else there is to tell beside what every event tells."""
+        self.events.append(Event(event_type, self.now, self.facts | told, self.ref, self.ref))
 
     def elapsed_s(self, since: datetime, limits: Limits) -> float:
         """Real seconds from an engine time until now."""

@@ -86,7 +86,7 @@ def _sent(message: Decision, plan: SmsPlan) -> None:
     if not message.is_unanswered:
         return
     message.move(S.PLACED)
-    message.emit("sms.sent", "sent", carrierId=message.carrier_id)
+    message.emit("sms.sent", {"status": "sent", "carrierId": message.carrier_id})
     waits_s = plan.limits.delivery_deadline_s / plan.limits.speed
     message.watch_at(message.real_s(message.view.intent_at, plan.limits) + waits_s)
 
@@ -100,14 +100,15 @@ def _failed(message: Decision, error: CarrierError, plan: SmsPlan) -> None:
 def _end(message: Decision, outcome: Outcome, reason: str | None, code: str, retryable: bool, plan: SmsPlan) -> None:
     if not message.end(outcome, reason, retryable, plan):
         return
+    told: dict[str, object] = {"status": LABELS[outcome], "outcome": LABELS[outcome]}
     if outcome is Outcome.DELIVERED:
-        message.emit("sms.delivered", "delivered", outcome=LABELS[outcome], carrierId=message.carrier_id)
+        message.emit("sms.delivered", {**told, "carrierId": message.carrier_id})
         return
     message.error_code = code or None
-    details: dict[str, object] = {"outcome": LABELS[outcome], "reason": reason, "errorCode": message.error_code}
+    told |= {"reason": reason, "errorCode": message.error_code}
     if message.next_attempt_at is not None:
-        details["nextAttemptAt"] = message.next_attempt_at
-    message.emit("sms.failed", LABELS[outcome], **details, carrierId=message.carrier_id)
+        told["nextAttemptAt"] = message.next_attempt_at
+    message.emit("sms.failed", {**told, "carrierId": message.carrier_id})
 
 
 def _check(message: Decision, _report: Report, plan: SmsPlan) -> None:
