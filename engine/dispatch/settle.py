@@ -262,16 +262,13 @@ async def _load_campaigns(
 async def _one_off_plans(
     conn: AsyncConnection, told: Collection[AttemptKey], known_campaigns: Mapping[int, Campaign]
 ) -> dict[int, CallPlan | SmsPlan]:
-    plans: dict[AttemptKey, CallPlan | SmsPlan] = {}
-    for key in told:
-        campaign = known_campaigns.get(key.campaign_id)
-        if campaign is not None and campaign.is_direct:
-            plans[key] = campaign.plan
+    plans = {campaign_id: each.plan for campaign_id, each in known_campaigns.items() if each.is_direct}
     if not plans:
         return {}
-    parameters = await facts.load_parameters(conn, list(plans))
+    keys = [key for key in told if key.campaign_id in plans]
+    parameters = await facts.load_parameters(conn, keys)
     return {
-        key.prospect_id: facts.one_off_plan(plan, parameters.get(key.prospect_id, {})) for key, plan in plans.items()
+        key.prospect_id: facts.one_off_plan(plans[key.campaign_id], parameters.get(key.prospect_id, {})) for key in keys
     }
 
 
