@@ -7,6 +7,7 @@ Rows that arrive by the million (prospects, events) take PostgreSQL identities i
 import secrets
 import time
 from datetime import datetime
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {c: i for i, c in enumerate(_ALPHABET)}
@@ -38,6 +39,9 @@ def _digits(n: int) -> str:
     )
 
 
+_campaign_digits = lru_cache(maxsize=4096)(_digits)  # of the two in an attempt's name, the one that comes again
+
+
 def public(prefix: str, number: int | None) -> str:
     """The public id, or an empty text for no number."""
     return "" if number is None else encode(prefix, number)
@@ -59,7 +63,7 @@ def decode(prefix: str, text: str) -> int | None:
 
 def attempt_ref(campaign_id: int, prospect_id: int, attempt: int) -> str:
     """The attempt's name at the carrier: its idempotency key and the join key of every callback; ≤ 30 characters."""
-    return f"{_digits(campaign_id)}-{_digits(prospect_id)}-{attempt}"
+    return f"{_campaign_digits(campaign_id)}-{_digits(prospect_id)}-{attempt}"
 
 
 def parse_attempt_ref(ref: str) -> tuple[int, int, int] | None:

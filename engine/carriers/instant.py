@@ -5,6 +5,7 @@ It obeys the ticket exactly as `engine.carriers.http` does, so the benchmark pay
 # ruff: noqa: ARG002 - the port's signatures; most of them have nothing to do here
 
 import asyncio
+import itertools
 
 from engine.carriers import fence
 from engine.carriers.port import (
@@ -38,7 +39,8 @@ from engine.clock import boottime, real_now
 
 _TALK_S = 40  # of an answered call: its number stays healthy
 _NOT_SOLD = Receipt(Outcome.REJECTED, error=CarrierError(Fault.BAD_REQUEST, "no_numbers", "it sells no numbers"))
-_ENDS = (EndReason.COMPLETED, EndReason.NO_ANSWER, EndReason.COMPLETED, EndReason.BUSY)  # in turn: half are answered
+_ANSWERED = (EndReason.COMPLETED, _TALK_S)
+_ENDS = (_ANSWERED, (EndReason.NO_ANSWER, 0), _ANSWERED, (EndReason.BUSY, 0))  # in turn: half are answered
 
 
 class Instant:
@@ -56,18 +58,27 @@ class Instant:
     )
 
     def __init__(self) -> None:
-        self._count = 0
+        self._ends = itertools.cycle(_ENDS)
 
     async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
         if receipt := await _admit(ticket):
             return receipt
-        self._count += 1
-        return _receipt(call.ref, (EventKind.CALL_ENDED,), _ENDS[self._count % len(_ENDS)])
+        end, duration_s = next(self._ends)
+        carrier_id = f"instant-{call.ref}"
+        event = CarrierEvent(
+            EventKind.CALL_ENDED, carrier_id, call.ref, carrier_id, real_now(), end=end, duration_s=duration_s
+        )
+        return Receipt(Outcome.ACCEPTED, carrier_id, events=(event,))
 
     async def send_message(self, message: SendMessage, ticket: Ticket) -> Receipt:
         if receipt := await _admit(ticket):
             return receipt
-        return _receipt(message.ref, (EventKind.SMS_SENT, EventKind.SMS_DELIVERED), None)
+        carrier_id, now = f"instant-{message.ref}", real_now()
+        events = tuple(
+            CarrierEvent(kind, f"{carrier_id}:{kind}", message.ref, carrier_id, now)
+            for kind in (EventKind.SMS_SENT, EventKind.SMS_DELIVERED)
+        )
+        return Receipt(Outcome.ACCEPTED, carrier_id, events=events)
 
     async def command(self, call: CallRef, command: Command) -> Ack:
         return Ack(ok=False, gone=True)
@@ -96,18 +107,9 @@ class Instant:
 
 
 async def _admit(ticket: Ticket) -> Receipt | None:
-    if (wait_s := fence.wait_s(ticket, boottime())) > 0:
+    now_s = boottime()
+    if (wait_s := fence.wait_s(ticket, now_s)) > 0:
         await asyncio.sleep(wait_s)
-    reason = fence.refusal(ticket, boottime())
+        now_s = boottime()
+    reason = fence.refusal(ticket, now_s)
     return fence.not_sent(reason) if reason else None
-
-
-def _receipt(ref: str, kinds: tuple[EventKind, ...], end: EndReason | None) -> Receipt:
-    carrier_id = f"instant-{ref}"
-    now = real_now()
-    duration_s = None if end is None else _TALK_S if end is EndReason.COMPLETED else 0
-    events = tuple(
-        CarrierEvent(kind, f"{carrier_id}:{kind}", ref, carrier_id, now, end=end, duration_s=duration_s)
-        for kind in kinds
-    )
-    return Receipt(Outcome.ACCEPTED, carrier_id, events=events)

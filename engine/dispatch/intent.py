@@ -151,6 +151,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
     """
     deadline = boottime() + context.ticket_s
     check_at = add(real_now(), context.ticket_s + context.answer_s)
+    takes = context.takes
     batch = IntentBatch()
     async with engine.begin() as conn:
         await _lock(conn, hints)
@@ -166,7 +167,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
         facts_by_prospect = {hint.prospect_id: fact for hint, fact in zip(hints, facts, strict=True)}
         async for hint, fact in breathing(list(zip(hints, facts, strict=True))):
             campaign, sender = campaigns.get(hint.campaign_id), senders.get(hint.did_id)
-            verdict = judge(hint, fact, campaign, sender, context.channel, now, context.takes, copies)
+            verdict = judge(hint, fact, campaign, sender, context.channel, now, takes, copies)
             if verdict.refusal is None:
                 allowed.append(hint)
                 if verdict.message is not None:
@@ -199,7 +200,8 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
 
 
 async def _lock(conn: AsyncConnection, hints: Sequence[Hint]) -> None:
-    shared = {locks.account_key(h.account_id) for h in hints} | {locks.campaign_key(h.campaign_id) for h in hints}
+    accounts, campaigns = {h.account_id for h in hints}, {h.campaign_id for h in hints}
+    shared = {*map(locks.account_key, accounts), *map(locks.campaign_key, campaigns)}
     await locks.lock_shared_and_exclusive(conn, shared, {locks.phone_key(h.account_id, h.phone) for h in hints})
 
 
@@ -365,8 +367,8 @@ async def _reserve(
             "encodings": arrays.texts([message and message.encoding for message in said]),
             "counted_accounts": arrays.numbers([h.account_id for h in counted]),
             "counted_numbers": arrays.numbers([people.number_of(h.phone) for h in counted]),
-            "counted_live": [campaigns[h.campaign_id].is_live for h in counted],
-            "need_agents": [campaigns[h.campaign_id].is_paced_by_agents for h in allowed],
+            "counted_live": arrays.flags([campaigns[h.campaign_id].is_live for h in counted]),
+            "need_agents": arrays.flags([campaigns[h.campaign_id].is_paced_by_agents for h in allowed]),
             "allowed_by": arrays.texts([basis or None for basis in bases]),
             "state": _IN_PROGRESS[context.channel],
             "now": now,

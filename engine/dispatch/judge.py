@@ -55,14 +55,13 @@ class Verdict(NamedTuple):
 
 ALLOWED = Verdict()
 
+_UNTRIED = (None, AttemptState.RELEASED)  # states of an attempt that may be made
+
 
 def is_due(hint: Hint, state: int | None, attempt: int | None, phone: str | None, attempt_state: int | None) -> bool:
     """Whether the prospect's row, and that of its attempt if there is one, still say what the hint says."""
     return (
-        state == ProspectState.QUEUED
-        and attempt == hint.attempt
-        and phone == hint.phone
-        and attempt_state in (None, AttemptState.RELEASED)
+        state == ProspectState.QUEUED and attempt == hint.attempt and phone == hint.phone and attempt_state in _UNTRIED
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from engine.clock import Clock
 from engine.dispatch.campaigns import CampaignFacts
@@ -40,6 +41,11 @@ def first(campaign: CampaignFacts, phone: str, data: Data, at: datetime) -> date
 
 def not_after(campaign: CampaignFacts, phone: str, data: Data, now: datetime, clock: Clock) -> datetime:
     """When what was allowed at `now` (engine time) must have left every queue, in real time."""
-    closes_at = campaign.hours.at(whereabouts(phone, data), now).closes_at
+    return _latest(campaign.hours.at(whereabouts(phone, data), now).closes_at, now, clock)
+
+
+@lru_cache(maxsize=1024)
+def _latest(closes_at: datetime | None, now: datetime, clock: Clock) -> datetime:
+    """Remembered, for a batch has one `now` and its people a handful of closing times."""
     until = min(closes_at, now + MOST_VALID) if closes_at else now + MOST_VALID
     return datetime.fromtimestamp(clock.real_at(until), UTC)

@@ -20,7 +20,7 @@ from engine.dispatch.breath import breathing
 from engine.dispatch.facts import AttemptKey, Campaign
 from engine.rules import did_health
 from engine.rules.attempt import AttemptState
-from engine.rules.decision import UNANSWERED, CallPlan, Decision
+from engine.rules.decision import OVER, UNANSWERED, CallPlan, Decision
 from engine.rules.did_outcome import kind_of
 from engine.rules.events import Owner
 from engine.rules.prospect import Outcome, ProspectState
@@ -84,6 +84,16 @@ _SUPPRESS = text(f"""
     {suppressions.AGAIN}
 """)
 
+# The prospect's state while its attempt is under way; of one that is not, none.
+_WHILE_IN: Mapping[Channel, Mapping[int, ProspectState]] = {
+    Channel.VOICE: {state: ProspectState.DIALING for state in AttemptState if state not in OVER},
+    Channel.SMS: {
+        state: ProspectState.SENDING if state in UNANSWERED else ProspectState.SENT
+        for state in AttemptState
+        if state not in OVER
+    },
+}
+
 
 class Move:
     """Where one decision takes its prospect."""
@@ -112,14 +122,15 @@ def key_of(decision: Decision) -> AttemptKey:
 
 def move_of(campaign: Campaign, decision: Decision) -> Move | None:
     """None when the prospect stays as it is. A cancelled campaign tries nothing again."""
-    before = _prospect_state(campaign.channel, decision.view.state)
+    while_in = _WHILE_IN[campaign.channel]
+    before = while_in.get(decision.view.state)
     if before is None:
         return None
     if decision.is_released:
         move = Move(decision, before, ProspectState.CANCELLED if campaign.is_over else ProspectState.QUEUED)
         move.next_at = None if campaign.is_over else decision.release_at
         return move
-    if decision.state is AttemptState.ENDED:
+    if decision.is_ended:
         is_last = decision.next_attempt_at is None
         move = Move(decision, before, ProspectState.COMPLETED if is_last else ProspectState.QUEUED)
         move.next_at, move.open_at = decision.next_attempt_at, decision.open_at
@@ -128,7 +139,7 @@ def move_of(campaign: Campaign, decision: Decision) -> Move | None:
         else:
             move.next_attempt += 1
         return move
-    after = _prospect_state(campaign.channel, decision.state)
+    after = while_in.get(decision.state)
     return Move(decision, before, after) if after is not None and after is not before else None
 
 
@@ -157,15 +168,6 @@ async def write(
     return settled
 
 
-def _prospect_state(channel: Channel, state: int) -> ProspectState | None:
-    """The prospect's state while its attempt is in `state`; None when the attempt is not under way."""
-    if state in (AttemptState.RELEASED, AttemptState.ENDED):
-        return None
-    if channel is Channel.VOICE:
-        return ProspectState.DIALING
-    return ProspectState.SENDING if state in UNANSWERED else ProspectState.SENT
-
-
 def _attempt_columns(decisions: Sequence[Decision]) -> dict[str, str]:
     views = [decision.view for decision in decisions]
     return {
@@ -173,10 +175,10 @@ def _attempt_columns(decisions: Sequence[Decision]) -> dict[str, str]:
         "attempts": arrays.numbers([view.attempt for view in views]),
         "tries": arrays.numbers([view.try_no for view in views]),
         "from_states": arrays.numbers([view.state for view in views]),
-        "states": arrays.numbers([int(decision.state) for decision in decisions]),
-        "agent_states": arrays.numbers([int(decision.agent_state) for decision in decisions]),
+        "states": arrays.numbers([decision.state for decision in decisions]),
+        "agent_states": arrays.numbers([decision.agent_state for decision in decisions]),
         "amds": arrays.texts([decision.amd for decision in decisions]),
-        "outcomes": arrays.numbers([_code(decision.outcome) for decision in decisions]),
+        "outcomes": arrays.numbers([decision.outcome for decision in decisions]),
         "reasons": arrays.texts([decision.reason for decision in decisions]),
         "carrier_ids": arrays.texts([decision.carrier_id for decision in decisions]),
         "answered": arrays.times([decision.answered_at for decision in decisions]),
@@ -198,10 +200,10 @@ async def _write_prospects(conn: AsyncConnection, moves: list[Move]) -> list[Mov
         "campaigns": arrays.numbers([view.campaign_id for view in views]),
         "ids": arrays.numbers([view.prospect_id for view in views]),
         "attempts": arrays.numbers([view.attempt for view in views]),
-        "from_states": arrays.numbers([int(move.before) for move in moves]),
-        "states": arrays.numbers([int(move.after) for move in moves]),
+        "from_states": arrays.numbers([move.before for move in moves]),
+        "states": arrays.numbers([move.after for move in moves]),
         "next_attempts": arrays.numbers([move.next_attempt for move in moves]),
-        "outcomes": arrays.numbers([_code(move.outcome) for move in moves]),
+        "outcomes": arrays.numbers([move.outcome for move in moves]),
         "reasons": arrays.texts([move.reason for move in moves]),
         "next_at": arrays.times([move.next_at for move in moves]),
         "open_at": arrays.times([move.open_at for move in moves]),
@@ -246,10 +248,9 @@ async def _note_outcomes(conn: AsyncConnection, settled: Sequence[Settled]) -> N
     did_ids: list[int] = []
     codes: list[int] = []
     for campaign, decision in settled:
-        outcome = decision.outcome
-        if outcome is None or decision.state is not AttemptState.ENDED or decision.view.state == AttemptState.ENDED:
+        if not decision.is_ended or decision.outcome is None:
             continue
-        kind = kind_of(campaign.channel, outcome, decision.reason, decision.fault)
+        kind = kind_of(campaign.channel, decision.outcome, decision.reason, decision.fault)
         if kind is not None:
             did_ids.append(decision.view.did_id)
             codes.append(did_health.encode(kind, decision.duration_s))
@@ -259,19 +260,16 @@ async def _note_outcomes(conn: AsyncConnection, settled: Sequence[Settled]) -> N
 
 def deltas_of(moves: Sequence[Move]) -> dict[int, Delta]:
     """Counted by kind of move first: there are a handful of kinds, and names of enum members are slow to read."""
-    kinds: Counter[tuple[int, int, int, int | None, bool]] = Counter(
-        [
-            (move.decision.view.campaign_id, int(move.before), int(move.after), _code(move.outcome), move.is_retry)
-            for move in moves
-        ]
+    kinds = Counter(
+        [(move.decision.view.campaign_id, move.before, move.after, move.outcome, move.is_retry) for move in moves]
     )
     deltas: dict[int, Delta] = {}
     for (campaign_id, before, after, outcome, is_retry), amount in kinds.items():
         delta = deltas.setdefault(campaign_id, Delta())
-        delta.add(ProspectState(before).label, -amount)
-        delta.add(ProspectState(after).label, amount)
+        delta.add(before.label, -amount)
+        delta.add(after.label, amount)
         if outcome is not None:
-            delta.add(Outcome(outcome).label, amount)
+            delta.add(outcome.label, amount)
         if is_retry:
             delta.add("retrying", amount)
     return deltas
@@ -301,7 +299,7 @@ def hours_of(settled: Sequence[Settled]) -> dict[tuple[int, int], call_hours.Sum
         plan, view = campaign.plan, decision.view
         if not isinstance(plan, CallPlan) or plan.agent is None or campaign.is_direct:
             continue
-        if decision.state is AttemptState.ENDED and view.state != AttemptState.ENDED:
+        if decision.is_ended:
             key = (view.campaign_id, call_hours.hour_of(decision.ended_at or decision.now))
             more = _sums(decision, plan.limits.speed)
             sums[key] = tuple(map(add, sums[key], more)) if key in sums else more
@@ -336,7 +334,3 @@ async def events_of(settled: Sequence[Settled], owners: Mapping[int, Owner]) -> 
 
 def _json(command: dict[str, Any] | None) -> str | None:
     return None if command is None else orjson.dumps(command).decode()
-
-
-def _code(outcome: Outcome | None) -> int | None:
-    return None if outcome is None else int(outcome)

@@ -27,10 +27,9 @@ from engine.dispatch.orders import Order
 from engine.dispatch.record import Settled
 from engine.ids import attempt_ref, parse_attempt_ref
 from engine.rules import call_flow, reports, sms_flow
-from engine.rules.attempt import AttemptState
-from engine.rules.decision import AttemptView, CallPlan, Decision, SmsPlan
+from engine.rules.decision import LABELS, AttemptView, CallPlan, Decision, SmsPlan
 from engine.rules.reports import Report
-from engine.rules.telephony import Fault
+from engine.rules.telephony import Channel, Fault
 from engine.settings import Settings
 from engine.store import arrays, campaigns, locks
 from engine.store.callbacks import decode_event
@@ -71,7 +70,7 @@ class SettleResult:
     released: list[AttemptKey] = field(default_factory=list)  # queued again without a contact
     paused: dict[int, str] = field(default_factory=dict)  # campaigns, and why
     unmatched: list[AttemptKey] = field(default_factory=list)
-    ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, outcome)
+    ended: Counter[tuple[Channel, str]] = field(default_factory=Counter)  # by what outcome
 
 
 def reports_of(receipt: Receipt, try_no: int) -> list[Report]:
@@ -263,16 +262,13 @@ async def _load_campaigns(
 async def _one_off_plans(
     conn: AsyncConnection, told: Collection[AttemptKey], known_campaigns: Mapping[int, Campaign]
 ) -> dict[int, CallPlan | SmsPlan]:
-    plans: dict[AttemptKey, CallPlan | SmsPlan] = {}
-    for key in told:
-        campaign = known_campaigns.get(key.campaign_id)
-        if campaign is not None and campaign.is_direct:
-            plans[key] = campaign.plan
+    plans = {campaign_id: each.plan for campaign_id, each in known_campaigns.items() if each.is_direct}
     if not plans:
         return {}
-    parameters = await facts.load_parameters(conn, list(plans))
+    keys = [key for key in told if key.campaign_id in plans]
+    parameters = await facts.load_parameters(conn, keys)
     return {
-        key.prospect_id: facts.one_off_plan(plan, parameters.get(key.prospect_id, {})) for key, plan in plans.items()
+        key.prospect_id: facts.one_off_plan(plans[key.campaign_id], parameters.get(key.prospect_id, {})) for key in keys
     }
 
 
@@ -303,8 +299,8 @@ def collect(decision: Decision, campaign: Campaign, result: SettleResult) -> Non
         result.released.append(record.key_of(decision))
         if decision.pause_reason:
             result.paused[view.campaign_id] = decision.pause_reason
-    if decision.state is AttemptState.ENDED and view.state != AttemptState.ENDED and decision.outcome is not None:
-        result.ended[campaign.channel.value, decision.outcome.label] += 1
+    if decision.is_ended and decision.outcome is not None:
+        result.ended[campaign.channel, LABELS[decision.outcome]] += 1
 
 
 async def _after_commit(engine: AsyncEngine, context: SettleContext, result: SettleResult) -> None:

@@ -50,7 +50,7 @@ def end_answered(call: Decision, plan: CallPlan) -> None:
     call.ended_at = call.ended_at or call.now
     if call.answered_at is None:
         call.answered_at = call.now
-        call.emit("voice.answered", "answered")
+        call.emit("voice.answered", {"status": "answered"})
     if call.state is AttemptState.MACHINE:
         is_fax = call.amd == Amd.FAX
         _end(call, Outcome.FAILED if is_fax else Outcome.VOICEMAIL, "fax" if is_fax else None, False, plan)
@@ -71,7 +71,7 @@ def is_told(call: Decision, plan: CallPlan) -> bool:
 
 def connected(call: Decision, plan: CallPlan) -> None:
     if not plan.is_direct:
-        call.emit("campaign.call.human_connected", "answered", amd=call.amd)
+        call.emit("campaign.call.human_connected", {"status": "answered", "amd": call.amd})
 
 
 def refused(call: Decision, error: CarrierError, plan: CallPlan) -> None:
@@ -93,7 +93,7 @@ def _end_with_person(call: Decision, plan: CallPlan) -> None:
     if call.state is not AttemptState.HUMAN:
         connected(call, plan)
     if plan.agent is not None and not plan.is_direct:
-        call.emit("campaign.call.human_hangup", "completed")
+        call.emit("campaign.call.human_hangup", {"status": "completed"})
     _end(call, Outcome.HUMAN_CONNECTED, None, False, plan)
 
 
@@ -101,15 +101,15 @@ def _end(call: Decision, outcome: Outcome, reason: str | None, retryable: bool, 
     has_begun = not call.is_unanswered
     if not call.end(outcome, reason, retryable, plan):
         return
-    details: dict[str, object] = {"outcome": LABELS[outcome]}
+    told: dict[str, object] = {"status": LABELS[outcome], "outcome": LABELS[outcome]}
     if reason:
-        details["reason"] = reason
+        told["reason"] = reason
     if call.next_attempt_at is not None:
-        details["nextAttemptAt"] = call.next_attempt_at
+        told["nextAttemptAt"] = call.next_attempt_at
     if not plan.is_direct and (name := _TOLD_AS.get(outcome)):
-        call.emit(name, LABELS[outcome], **details)
+        call.emit(name, told)
     if call.answered_at is None:
-        call.emit("voice.failed", LABELS[outcome], **details, started=has_begun, carrierId=call.carrier_id)
+        call.emit("voice.failed", {**told, "started": has_begun, "carrierId": call.carrier_id})
     else:
-        name = "voice.ai.completed" if plan.is_ai else "voice.completed"
-        call.emit(name, "completed", **details, amd=call.amd, durationS=call.duration_s, carrierId=call.carrier_id)
+        talk = {"amd": call.amd, "durationS": call.duration_s, "carrierId": call.carrier_id}
+        call.emit("voice.ai.completed" if plan.is_ai else "voice.completed", {**told, "status": "completed", **talk})

@@ -9,7 +9,7 @@ never goes back, and a call whose end has overtaken its verdict or its agent wai
 one history ends the same, and each event is told once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from engine.rules import call_end, call_orders
@@ -43,7 +43,10 @@ def fold(
     if call.is_open:
         call.name("call", plan)
     for report in in_order(reports):
-        _take(call, report, plan)
+        if call.is_open:
+            _TAKEN[report.kind](call, report, plan)
+        else:
+            call.take_late(report)
     if call.is_open and not call.is_unanswered:
         _schedule(call, plan)
     return call
@@ -80,54 +83,35 @@ def _longest_s(plan: CallPlan) -> float:
     return plan.max_duration_s + plan.limits.grace_s
 
 
-def _take(call: Decision, report: Report, plan: CallPlan) -> None:
-    if not call.is_open:
-        call.take_late(report)
-        return
-    kind = report.kind
-    if kind is ReportKind.CARRIER and report.event is not None:
-        _hear(call, report.event, report.is_whole, plan)
-    elif is_acceptance(call, report):
+def _accepted(call: Decision, report: Report, plan: CallPlan) -> None:
+    if is_acceptance(call, report):
         call.adopt(report.carrier_id)
         _begin(call, plan)
-    elif (error := final_refusal(call, report, plan)) is not None:
+
+
+def _rejected(call: Decision, report: Report, plan: CallPlan) -> None:
+    if (error := final_refusal(call, report, plan)) is not None:
         call_end.refused(call, error, plan)
-    elif kind is ReportKind.CHECK:
-        _check(call, plan)
-    elif kind is ReportKind.GIVE_UP:
-        call_end.give_up(call, plan)
-    elif kind is ReportKind.COMMAND_DONE or kind is ReportKind.COMMAND_FAILED:
-        call_orders.answered(call, report, plan)
     else:
         take_answer(call, report, plan)
 
 
-def _hear(call: Decision, event: CarrierEvent, is_whole: bool, plan: CallPlan) -> None:
-    if event.kind is EventKind.UNRECOGNISED:
+def _hear(call: Decision, report: Report, plan: CallPlan) -> None:
+    event = report.event
+    if event is None or event.kind is EventKind.UNRECOGNISED:
         return
     call.cause = event.key
     call.adopt(event.carrier_id)
     _begin(call, plan)
-    match event.kind:
-        case EventKind.RINGING:
-            call.move(S.RINGING)
-        case EventKind.ANSWERED:
-            _answer(call, plan)
-        case EventKind.AMD if event.amd is not None:
-            _detect(call, event.amd, plan)
-        case EventKind.GREETING_ENDED:
-            _greeted(call, plan)
-        case EventKind.AGENT_BRIDGED:
-            _bridged(call, plan)
-        case EventKind.AGENT_FAILED:
-            _agent_failed(call, plan)
-        case EventKind.PLAYBACK_DONE if call_orders.is_told(call, CommandKind.PLAY):
-            call_orders.drop(call)
-        case EventKind.CALL_ENDED:
-            _ended(call, event, plan)
-    is_last = is_whole and event.kind is EventKind.CALL_ENDED
-    if call.ended_at is not None and call.is_open and (is_last or call_end.is_told(call, plan)):
+    if (hear := _HEARD.get(event.kind)) is not None:
+        hear(call, event, plan)
+    if call.ended_at is not None and call.is_open and (_is_last(report) or call_end.is_told(call, plan)):
         call_end.end_answered(call, plan)
+
+
+def _is_last(report: Report) -> bool:
+    """Is this the end, told with everything that went before it?"""
+    return report.is_whole and report.event is not None and report.event.kind is EventKind.CALL_ENDED
 
 
 def _begin(call: Decision, plan: CallPlan) -> None:
@@ -136,8 +120,17 @@ def _begin(call: Decision, plan: CallPlan) -> None:
         return
     call.move(S.PLACED)
     if not plan.is_direct:
-        call.emit("campaign.call.initiated", "initiated")
-    call.emit("voice.ai.initiated" if plan.is_ai else "voice.initiated", "initiated", carrierId=call.carrier_id)
+        call.emit("campaign.call.initiated", {"status": "initiated"})
+    told = {"status": "initiated", "carrierId": call.carrier_id}
+    call.emit("voice.ai.initiated" if plan.is_ai else "voice.initiated", told)
+
+
+def _ringing(call: Decision, _event: CarrierEvent, _plan: CallPlan) -> None:
+    call.move(S.RINGING)
+
+
+def _answered(call: Decision, _event: CarrierEvent, plan: CallPlan) -> None:
+    _answer(call, plan)
 
 
 def _answer(call: Decision, plan: CallPlan) -> None:
@@ -145,7 +138,7 @@ def _answer(call: Decision, plan: CallPlan) -> None:
         return
     call.move(S.ANSWERED)
     call.answered_at = call.now
-    call.emit("voice.answered", "answered")
+    call.emit("voice.answered", {"status": "answered"})
     if plan.agent is not None:
         call.agent_state = AgentState.REQUESTED
         call_orders.order(call, CommandKind.HANDOFF, plan)
@@ -153,8 +146,10 @@ def _answer(call: Decision, plan: CallPlan) -> None:
         call_orders.order(call, CommandKind.WAIT, plan)
 
 
-def _detect(call: Decision, verdict: Amd, plan: CallPlan) -> None:
+def _detected(call: Decision, event: CarrierEvent, plan: CallPlan) -> None:
     """The first verdict stands; screening is none yet, and a machine may become ready for the recording."""
+    if (verdict := event.amd) is None:
+        return
     _answer(call, plan)
     if call.state is S.ANSWERED and (verdict is not Amd.SCREENING or call.amd is None):
         call.amd = verdict.value
@@ -162,7 +157,7 @@ def _detect(call: Decision, verdict: Amd, plan: CallPlan) -> None:
         if verdict in _PEOPLE:
             _person(call, plan)
         elif verdict is Amd.SCREENING:
-            call.emit("voice.amd", "answered", amd=call.amd)
+            call.emit("voice.amd", {"status": "answered", "amd": call.amd})
         else:
             _machine(call, verdict, plan)
     elif call.state is S.MACHINE and verdict is Amd.MACHINE_READY and call.amd == Amd.MACHINE:
@@ -173,7 +168,7 @@ def _detect(call: Decision, verdict: Amd, plan: CallPlan) -> None:
 
 def _person(call: Decision, plan: CallPlan) -> None:
     call.move(S.HUMAN)
-    call.emit("voice.amd", "answered", amd=call.amd)
+    call.emit("voice.amd", {"status": "answered", "amd": call.amd})
     if plan.agent is None:
         call_end.connected(call, plan)
         call_orders.order(call, CommandKind.PLAY if plan.audio_url else CommandKind.HANGUP, plan)
@@ -187,20 +182,20 @@ def _machine(call: Decision, verdict: Amd, plan: CallPlan) -> None:
     had_agent = call.agent_state in (AgentState.REQUESTED, AgentState.BRIDGED)
     call.agent_state, call.reason = AgentState.NONE, None
     told = Amd.FAX if verdict is Amd.FAX else Amd.MACHINE
-    call.emit("voice.amd", "answered", amd=told.value)
+    call.emit("voice.amd", {"status": "answered", "amd": told.value})
     if told is Amd.MACHINE and not plan.is_direct:
-        call.emit("campaign.call.voicemail", "answered", amd=told.value)
+        call.emit("campaign.call.voicemail", {"status": "answered", "amd": told.value})
     call_orders.take_off(call, verdict, had_agent, plan)
 
 
-def _greeted(call: Decision, plan: CallPlan) -> None:
+def _greeted(call: Decision, _event: CarrierEvent, plan: CallPlan) -> None:
     _answer(call, plan)
     if call.greeting_ended_at is None:
         call.greeting_ended_at = call.now
         call.is_changed = True
 
 
-def _bridged(call: Decision, plan: CallPlan) -> None:
+def _bridged(call: Decision, _event: CarrierEvent, plan: CallPlan) -> None:
     _answer(call, plan)
     if call_orders.is_told(call, CommandKind.HANDOFF):
         call_orders.drop(call)
@@ -213,10 +208,15 @@ def _bridged(call: Decision, plan: CallPlan) -> None:
         call_end.connected(call, plan)
 
 
-def _agent_failed(call: Decision, plan: CallPlan) -> None:
+def _agent_failed(call: Decision, _event: CarrierEvent, plan: CallPlan) -> None:
     _answer(call, plan)
     if call.agent_state is AgentState.REQUESTED:
         call_orders.abandon(call, "agent_failed", plan)
+
+
+def _played(call: Decision, _event: CarrierEvent, _plan: CallPlan) -> None:
+    if call_orders.is_told(call, CommandKind.PLAY):
+        call_orders.drop(call)
 
 
 def _ended(call: Decision, event: CarrierEvent, plan: CallPlan) -> None:
@@ -232,7 +232,7 @@ def _ended(call: Decision, event: CarrierEvent, plan: CallPlan) -> None:
     call_orders.drop(call)
 
 
-def _check(call: Decision, plan: CallPlan) -> None:
+def _check(call: Decision, _report: Report, plan: CallPlan) -> None:
     if not is_due(call):
         return
     if call.is_unanswered:
@@ -243,6 +243,10 @@ def _check(call: Decision, plan: CallPlan) -> None:
         call_orders.abandon(call, AGENT_LATE, plan)
     elif call_orders.is_waiting(call):
         call.is_command_due = True
+
+
+def _give_up(call: Decision, _report: Report, plan: CallPlan) -> None:
+    call_end.give_up(call, plan)
 
 
 def _abandoned_at(call: Decision, plan: CallPlan) -> float | None:
@@ -270,3 +274,29 @@ def _schedule(call: Decision, plan: CallPlan) -> None:
     if call_orders.is_waiting(call):
         at_s = min(at_s, now_s + limits.resend_after_s)
     call.watch_at(at_s)
+
+
+# What each report of an open call does, and what each word of the carrier does; words that are not here change nothing
+# but that the carrier has it.
+_TAKEN: Mapping[ReportKind, Callable[[Decision, Report, CallPlan], None]] = {
+    ReportKind.ACCEPTED: _accepted,
+    ReportKind.REJECTED: _rejected,
+    ReportKind.NOT_SENT: take_answer,
+    ReportKind.DOUBTFUL: take_answer,
+    ReportKind.ABSENT: take_answer,
+    ReportKind.CARRIER: _hear,
+    ReportKind.CHECK: _check,
+    ReportKind.COMMAND_DONE: call_orders.answered,
+    ReportKind.COMMAND_FAILED: call_orders.answered,
+    ReportKind.GIVE_UP: _give_up,
+}
+_HEARD: Mapping[EventKind, Callable[[Decision, CarrierEvent, CallPlan], None]] = {
+    EventKind.RINGING: _ringing,
+    EventKind.ANSWERED: _answered,
+    EventKind.AMD: _detected,
+    EventKind.GREETING_ENDED: _greeted,
+    EventKind.AGENT_BRIDGED: _bridged,
+    EventKind.AGENT_FAILED: _agent_failed,
+    EventKind.PLAYBACK_DONE: _played,
+    EventKind.CALL_ENDED: _ended,
+}

@@ -20,9 +20,12 @@ DEFAULT_RETRY_AFTER_S = 1.0
 RELEASE_PAUSE_S = 0.25  # real: it then lies ahead of the coordinator's walk, which looks back only now and then
 LONGEST_LOOKUP_PAUSE_S = 30.0
 
-LABELS = {outcome: outcome.label for outcome in Outcome}  # a member's name is slow to read, and this is the hot path
+# This is the hot path, and members of enums, their names and their look-up by code are slow to read before Python 3.12.
+LABELS = {outcome: outcome.label for outcome in Outcome}
 _STATES = {int(state): state for state in AttemptState}
+_AGENT_STATES = {int(state): state for state in AgentState}
 
+OVER = (AttemptState.ENDED, AttemptState.RELEASED)
 UNANSWERED = (AttemptState.RESERVED, AttemptState.UNKNOWN)
 _NOT_ITS_FAULT = {Fault.SENDER_CONFIG, Fault.AUTH}  # nothing that this prospect or a retry could mend
 
@@ -123,6 +126,7 @@ class Decision:
         "is_ai",
         "is_changed",
         "is_command_due",
+        "is_ended",
         "is_released",
         "next_attempt_at",
         "now",
@@ -145,7 +149,7 @@ class Decision:
         self.now_real_s = now_real_s
         self.ref = ref
         self.state = _STATES[view.state]
-        self.agent_state = AgentState(view.agent_state)
+        self.agent_state = _AGENT_STATES[view.agent_state]
         self.amd = view.amd
         self.carrier_id = view.carrier_id
         self.outcome: Outcome | None = None if view.outcome is None else Outcome(view.outcome)
@@ -164,7 +168,8 @@ class Decision:
         self.events: list[Event] = []
         self.next_attempt_at: datetime | None = None
         self.open_at: datetime | None = None  # the same moved into the hours of the number
-        self.is_released = False
+        self.is_ended = False  # by these reports
+        self.is_released = False  # likewise
         self.was_not_sent = False  # released before a byte left us
         self.release_at = now
         self.suppresses = False
@@ -175,12 +180,12 @@ class Decision:
 
     @property
     def is_open(self) -> bool:
-        return self.state is not AttemptState.ENDED and self.state is not AttemptState.RELEASED
+        return self.state not in OVER
 
     @property
     def is_unanswered(self) -> bool:
         """Nothing is known of the create."""
-        return self.state is AttemptState.RESERVED or self.state is AttemptState.UNKNOWN
+        return self.state in UNANSWERED
 
     @property
     def frees_sender(self) -> bool:
@@ -206,9 +211,9 @@ class Decision:
         self.is_changed = True
         return True
 
-    def emit(self, event_type: str, status: str, **more: object) -> None:
-        payload = {**self.facts, "status": status, **more}
-        self.events.append(Event(event_type, self.now, payload, self.ref, self.ref))
+    def emit(self, event_type: str, told: dict[str, Any]) -> None:
+        """`told`: its status, and what else there is to tell beside what every event tells."""
+        self.events.append(Event(event_type, self.now, self.facts | told, self.ref, self.ref))
 
     def elapsed_s(self, since: datetime, limits: Limits) -> float:
         """Real seconds from an engine time until now."""
@@ -244,7 +249,7 @@ class Decision:
         """The attempt is over; only here may the prospect get another one."""
         if not self.move(AttemptState.ENDED):
             return False
-        self.outcome, self.reason = outcome, reason
+        self.is_ended, self.outcome, self.reason = True, outcome, reason
         self.ended_at = self.ended_at or self.now
         self.command, self.is_command_due = None, False
         if not plan.is_over and not self.suppresses:

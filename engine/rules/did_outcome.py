@@ -13,6 +13,7 @@ _CALLS: Mapping[Outcome, Kind] = {
     Outcome.NO_ANSWER: Kind.NO_ANSWER,
     Outcome.BUSY: Kind.BUSY,
 }
+_FAILED_CALLS: Mapping[str | None, Kind] = {EndReason.REJECTED: Kind.DECLINED, "fax": Kind.MACHINE}  # by their reason
 _TEXT_FAULTS: Mapping[Fault, Kind] = {
     Fault.BLOCKED: Kind.FILTERED,
     Fault.OPTED_OUT: Kind.OPTED_OUT,
@@ -30,11 +31,7 @@ def kind_of(channel: Channel, outcome: Outcome, reason: str | None, fault: Fault
 def _of_call(outcome: Outcome, reason: str | None, fault: Fault | None) -> Kind | None:
     if fault is Fault.BLOCKED:
         return Kind.BLOCKED
-    if outcome is Outcome.FAILED and reason == EndReason.REJECTED:
-        return Kind.DECLINED
-    if outcome is Outcome.FAILED and reason == "fax":
-        return Kind.MACHINE
-    return _CALLS.get(outcome)
+    return _FAILED_CALLS.get(reason) if outcome is Outcome.FAILED else _CALLS.get(outcome)
 
 
 def _of_text(outcome: Outcome, fault: Fault | None) -> Kind | None:

@@ -4,7 +4,7 @@ A transient failure is tried again by the campaign's rule, a permanent one never
 settled `unknown` at the deadline: known to be unknown, so that no campaign hangs open.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from engine.rules.attempt import AttemptState
@@ -22,7 +22,7 @@ from engine.rules.decision import (
 )
 from engine.rules.prospect import Outcome
 from engine.rules.reports import Report, ReportKind, in_order
-from engine.rules.telephony import CarrierError, CarrierEvent, EventKind, Fault
+from engine.rules.telephony import CarrierError, EventKind, Fault
 
 S = AttemptState
 
@@ -41,7 +41,10 @@ def fold(
         if plan.media_urls:
             message.facts["mediaUrls"] = list(plan.media_urls)
     for report in in_order(reports):
-        _take(message, report, plan)
+        if message.is_open:
+            _TAKEN[report.kind](message, report, plan)
+        else:
+            message.take_late(report)
     return message
 
 
@@ -53,27 +56,22 @@ def is_hopeless(view: AttemptView, plan: SmsPlan, now: datetime) -> bool:
     return waited_s >= plan.limits.delivery_deadline_s
 
 
-def _take(message: Decision, report: Report, plan: SmsPlan) -> None:
-    if not message.is_open:
-        message.take_late(report)
-        return
-    if report.kind is ReportKind.CARRIER and report.event is not None:
-        _hear(message, report.event, plan)
-    elif is_acceptance(message, report):
+def _accepted(message: Decision, report: Report, plan: SmsPlan) -> None:
+    if is_acceptance(message, report):
         message.adopt(report.carrier_id)
         _sent(message, plan)
-    elif (error := final_refusal(message, report, plan)) is not None:
+
+
+def _rejected(message: Decision, report: Report, plan: SmsPlan) -> None:
+    if (error := final_refusal(message, report, plan)) is not None:
         _failed(message, error, plan)
-    elif report.kind is ReportKind.CHECK:
-        _check(message, plan)
-    elif report.kind is ReportKind.GIVE_UP:
-        _end(message, Outcome.UNKNOWN, "no_report", "", False, plan)
     else:
         take_answer(message, report, plan)
 
 
-def _hear(message: Decision, event: CarrierEvent, plan: SmsPlan) -> None:
-    if event.kind not in _HEARD:
+def _hear(message: Decision, report: Report, plan: SmsPlan) -> None:
+    event = report.event
+    if event is None or event.kind not in _HEARD:
         return
     message.adopt(event.carrier_id)
     _sent(message, plan)
@@ -88,7 +86,7 @@ def _sent(message: Decision, plan: SmsPlan) -> None:
     if not message.is_unanswered:
         return
     message.move(S.PLACED)
-    message.emit("sms.sent", "sent", carrierId=message.carrier_id)
+    message.emit("sms.sent", {"status": "sent", "carrierId": message.carrier_id})
     waits_s = plan.limits.delivery_deadline_s / plan.limits.speed
     message.watch_at(message.real_s(message.view.intent_at, plan.limits) + waits_s)
 
@@ -102,20 +100,44 @@ def _failed(message: Decision, error: CarrierError, plan: SmsPlan) -> None:
 def _end(message: Decision, outcome: Outcome, reason: str | None, code: str, retryable: bool, plan: SmsPlan) -> None:
     if not message.end(outcome, reason, retryable, plan):
         return
+    told: dict[str, object] = {"status": LABELS[outcome], "outcome": LABELS[outcome]}
     if outcome is Outcome.DELIVERED:
-        message.emit("sms.delivered", "delivered", outcome=LABELS[outcome], carrierId=message.carrier_id)
+        message.emit("sms.delivered", {**told, "carrierId": message.carrier_id})
         return
     message.error_code = code or None
-    details: dict[str, object] = {"outcome": LABELS[outcome], "reason": reason, "errorCode": message.error_code}
+    told |= {"reason": reason, "errorCode": message.error_code}
     if message.next_attempt_at is not None:
-        details["nextAttemptAt"] = message.next_attempt_at
-    message.emit("sms.failed", LABELS[outcome], **details, carrierId=message.carrier_id)
+        told["nextAttemptAt"] = message.next_attempt_at
+    message.emit("sms.failed", {**told, "carrierId": message.carrier_id})
 
 
-def _check(message: Decision, plan: SmsPlan) -> None:
+def _check(message: Decision, _report: Report, plan: SmsPlan) -> None:
     if not is_due(message):
         return
     if message.is_unanswered:
         check_unanswered(message, plan.limits)
     else:
         message.watch_at(message.now_real_s + plan.limits.reconcile_after_s)
+
+
+def _give_up(message: Decision, _report: Report, plan: SmsPlan) -> None:
+    _end(message, Outcome.UNKNOWN, "no_report", "", False, plan)
+
+
+def _says_nothing(_message: Decision, _report: Report, _plan: SmsPlan) -> None:
+    """A text is sent no commands, so nothing comes of them."""
+
+
+# What each report of an open message does.
+_TAKEN: Mapping[ReportKind, Callable[[Decision, Report, SmsPlan], None]] = {
+    ReportKind.ACCEPTED: _accepted,
+    ReportKind.REJECTED: _rejected,
+    ReportKind.NOT_SENT: take_answer,
+    ReportKind.DOUBTFUL: take_answer,
+    ReportKind.ABSENT: take_answer,
+    ReportKind.CARRIER: _hear,
+    ReportKind.CHECK: _check,
+    ReportKind.COMMAND_DONE: _says_nothing,
+    ReportKind.COMMAND_FAILED: _says_nothing,
+    ReportKind.GIVE_UP: _give_up,
+}

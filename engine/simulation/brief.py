@@ -42,7 +42,8 @@ def _intents(batch: IntentBatch) -> str:
 def _settled(result: SettleResult) -> str:
     commands = [(each.ref, each.command["kind"], each.command["number"]) for each in result.commands]
     released, unmatched = [tuple(key) for key in result.released], sorted(tuple(key) for key in result.unmatched)
+    ended = {(channel.value, outcome): count for (channel, outcome), count in result.ended.items()}
     return (
         f"commands {commands} released {released} paused {result.paused} unmatched {unmatched}"
-        f" ended {sorted(result.ended.items())}"
+        f" ended {sorted(ended.items())}"
     )

@@ -156,7 +156,7 @@ def _params(account_id: int, new: Sequence[NewConsent], now: datetime) -> dict[s
         "account_id": account_id,
         "now": now,
         "phones": arrays.texts([each.phone for each in new]),
-        "classes": arrays.enums([each.consent for each in new]),
+        "classes": arrays.numbers([each.consent for each in new]),
         "channels": arrays.texts([each.channel for each in new]),
         "sources": arrays.texts([each.source for each in new]),
         "proofs": arrays.texts([each.proof for each in new]),

@@ -53,6 +53,8 @@ def run(at: AttemptView, *told: Report, plan: SmsPlan = SMS_PLAN, after_s: float
         (S.PLACED, reports.GIVE_UP, S.ENDED, ["sms.failed"], Outcome.UNKNOWN),
         (S.PLACED, heard(EventKind.UNRECOGNISED), S.PLACED, [], None),
         (S.RESERVED, heard(EventKind.UNRECOGNISED), S.RESERVED, [], None),
+        (S.PLACED, reports.command_done(1), S.PLACED, [], None),  # whoever says so: a text is sent no commands
+        (S.PLACED, reports.command_failed(1, gone=True), S.PLACED, [], None),
         (S.RELEASED, DELIVERED, S.RELEASED, [], None),
         (S.ENDED, DELIVERED, S.ENDED, [], None),
     ],
