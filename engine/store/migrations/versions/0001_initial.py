@@ -256,7 +256,7 @@ CREATE TABLE prospects (
 )
  PARTITION BY HASH (campaign_id);
 
-CREATE INDEX prospects_due ON prospects (campaign_id, next_attempt_at, id);
+CREATE INDEX prospects_due ON prospects (campaign_id, next_attempt_at, id) WHERE next_attempt_at < 'infinity';
 
 CREATE TABLE suppressions (
     account_id BIGINT NOT NULL,
