@@ -41,11 +41,11 @@ class Settings(BaseSettings):
 
     # the intent and its ticket (DESIGN 2a): a create is begun within `ticket_s` of BEGIN or not at all
     ticket_s: float = 2.0
-    batch_size: int = 1000  # intents in one transaction, at most
+    batch_size: int = 1000  # contacts decided, or attempts settled, in one transaction: at most
     batch_wait_s: float = 0.005
     settle_wait_s: float = 0.02  # the same for what is learned of attempts, whose latency nobody sees
     idle_in_transaction_ms: int = 500  # a session that stops inside a transaction would block a pause for longer
-    prefetch: int = 2000
+    prefetch: int = 3000  # hints under way in a worker: three batches, decided, waiting for their slots, and settled
 
     # deadlines, real seconds unless they say otherwise
     reconcile_after_s: float = 2.0  # first look-up of a doubtful create, after ticket and request timeout are over

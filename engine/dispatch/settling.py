@@ -25,6 +25,7 @@ from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Job, by_queue
 from engine.dispatch.intent import Intent
 from engine.dispatch.settle import SettleContext, SettleResult, reports_of, settle, settle_callbacks
+from engine.dispatch.tempo import BatchSize
 from engine.dispatch.watch import watch_attempts
 from engine.jobs import Queue
 from engine.rules.attempt import AttemptState
@@ -34,9 +35,6 @@ from engine.rules.reports import Report
 log = structlog.get_logger(__name__)
 
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
-# Attempts in one transaction: folding them is work between two statements, and a session that idles in its transaction
-# for half a second is ended, on a starved machine too.
-SETTLE_BATCH = 500
 WATCH_BATCH = 4  # messages of up to 100 attempts
 RETRIES_S = (0.05, 0.2, 1.0, 3.0)  # pauses before trying a failed settle again; after the last, the watch takes over
 
@@ -80,9 +78,14 @@ class Settling:
         self._carriers = carriers
         self._context = context
         self._finished = finished
+        self._size = BatchSize(settings.batch_size)
         self._commands: set[asyncio.Task[None]] = set()
         self._batcher: Batcher[_Work] = Batcher(
-            self._settle, limit=SETTLE_BATCH, lanes=LANES, wait_s=settings.settle_wait_s, take=take_batch
+            self._settle,
+            limit=settings.batch_size,
+            lanes=LANES,
+            wait_s=settings.settle_wait_s,
+            take=lambda waiting, _limit: take_batch(waiting, self._size.rows),
         )
         self._watches: Batcher[_Watch] = Batcher(self._watch, limit=WATCH_BATCH, lanes=1, wait_s=settings.settle_wait_s)
 
@@ -173,7 +176,9 @@ class Settling:
 
         begun = boottime()
         result = await _persist(attempt)
-        metrics.SETTLE_SECONDS.observe(boottime() - begun)
+        taken_s = boottime() - begun
+        self._size.took(taken_s)
+        metrics.SETTLE_SECONDS.observe(taken_s)
         if result is not None and result.commands:
             self._start(execute(result.commands, self._carriers, self._context.settings, self._learn))
 

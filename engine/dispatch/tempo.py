@@ -1,16 +1,16 @@
-"""How far ahead send slots must be, and how many intents may share a batch: learned from how long both took lately.
+"""How far ahead send slots must be, and how many rows may share a transaction: learned from how long both took lately.
 
 A slot must lie behind the intent's commit. A create that is late all the same asks for another one, and many ask
 together, so the lead need not cover the slowest of all intents: what waits for a far slot is held in flight for
-nothing. When a batch takes too long, on a starved machine for instance, its tickets would run out: it shrinks by a
-third, and grows again step by step.
+nothing. When a transaction takes too long, on a starved machine for instance, its tickets would run out, or its session
+be ended between two statements: the next shrinks by a third, and they grow again step by step.
 """
 
 SHORTEST_LEAD_S = 0.01
 LONGEST_LEAD_S = 0.8  # slots are handed out at most a second ahead
 SHORTEST_PROMPT_LEAD_S = 0.002
 LONGEST_PROMPT_LEAD_S = 0.2
-SLOW_S = 0.3  # an intent transaction: a seventh of the ticket
+SLOW_S = 0.3  # a transaction: a seventh of the ticket
 MARGIN = 1.5
 DECAY = 0.8
 SMALLEST_BATCH = 16
@@ -18,10 +18,24 @@ SHRINK = 2 / 3
 GROW = 10
 
 
+class BatchSize:
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._rows = float(largest)
+
+    @property
+    def rows(self) -> int:
+        return int(self._rows)
+
+    def took(self, seconds: float) -> None:
+        """One batch's transaction took so long."""
+        rows = max(SMALLEST_BATCH, self._rows * SHRINK) if seconds > SLOW_S else self._rows + GROW
+        self._rows = min(rows, self._largest)
+
+
 class Tempo:
     def __init__(self, largest_batch: int) -> None:
-        self._largest = largest_batch
-        self._size = float(largest_batch)
+        self._size = BatchSize(largest_batch)
         self._peak_s = 0.02
         self._last_s = 0.02
         self._asked_s = 0.0
@@ -41,14 +55,13 @@ class Tempo:
 
     @property
     def batch_size(self) -> int:
-        return int(self._size)
+        return self._size.rows
 
     def committed(self, intent_s: float) -> None:
         """One batch's intents took so long."""
         self._peak_s = max(intent_s, self._peak_s * DECAY)
         self._last_s = intent_s
-        self._size = max(SMALLEST_BATCH, self._size * SHRINK) if intent_s > SLOW_S else self._size + GROW
-        self._size = min(self._size, self._largest)
+        self._size.took(intent_s)
 
     def asked(self, took_s: float) -> None:
         """Slots for late creates were granted after so long."""

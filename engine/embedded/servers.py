@@ -27,6 +27,9 @@ START_TIMEOUT_S = 60.0  # recovery after a `kill -9` in the middle of an import 
 _PORT_ATTEMPTS = 5
 _COPIES = "programs"
 _GUARDIAN_LOG = "guardian.log"
+# What a statement of a thousand rows frees the next one wants: glibc would give it back to the kernel, and each of its
+# pages would be zeroed again (7 of 80 µs of PostgreSQL's time for a contact).
+_MALLOC = {"MALLOC_TRIM_THRESHOLD_": "16777216", "MALLOC_MMAP_THRESHOLD_": "16777216"}
 _PORT_TAKEN = "ddress already in use"  # PostgreSQL and Redis both print the system's own words
 
 
@@ -210,7 +213,7 @@ def _start_guardian(
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": source, "LC_ALL": postgres_server.LOCALE},
+            env=os.environ | {"PYTHONPATH": source, "LC_ALL": postgres_server.LOCALE} | _MALLOC,
             start_new_session=True,
             pass_fds=[lock],
         )
