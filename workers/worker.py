@@ -33,6 +33,7 @@ from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling
 from engine.embedded.lifeline import report_ready, watch_parent
 from engine.limits.slots import SendSlots
+from engine.rules.states import rules
 from engine.rules.telephony import Channel
 from engine.runtime import Runtime, running
 from engine.settings import Settings
@@ -150,6 +151,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with running(settings, pool_size=POOL_SIZE, keyed=True) as runtime:
+        rules()  # read now: the first intent's transaction would wait for it
         process = WorkerProcess(runtime)
         port = metrics.serve(settings.metrics_host, settings.metrics_port, dict)
         process.start()
