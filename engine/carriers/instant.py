@@ -6,6 +6,8 @@ It obeys the ticket exactly as `engine.carriers.http` does, so the benchmark pay
 
 import asyncio
 import itertools
+from collections import defaultdict
+from collections.abc import Iterator
 
 from engine.carriers import fence
 from engine.carriers.port import (
@@ -40,11 +42,14 @@ from engine.clock import boottime, real_now
 _TALK_S = 40  # of an answered call: its number stays healthy
 _NOT_SOLD = Receipt(Outcome.REJECTED, error=CarrierError(Fault.BAD_REQUEST, "no_numbers", "it sells no numbers"))
 _ANSWERED = (EndReason.COMPLETED, _TALK_S)
-_ENDS = (_ANSWERED, (EndReason.NO_ANSWER, 0), _ANSWERED, (EndReason.BUSY, 0))  # in turn: half are answered
+# In turn for each number: by chance alone one in a hundred would be answered so seldom that it comes to rest, and a
+# round would end with the wait for another number.
+_ENDS = (_ANSWERED, (EndReason.NO_ANSWER, 0), _ANSWERED, (EndReason.BUSY, 0))
 
 
 class Instant:
-    """Account settings: none. Every voice call ends in turn completed, no answer or busy; every text is delivered."""
+    """Account settings: none. The calls of each number end in turn completed, no answer or busy; every text is
+    delivered."""
 
     name = "instant"
     caps = Capabilities(
@@ -58,12 +63,12 @@ class Instant:
     )
 
     def __init__(self) -> None:
-        self._ends = itertools.cycle(_ENDS)
+        self._ends: defaultdict[str, Iterator[tuple[EndReason, int]]] = defaultdict(lambda: itertools.cycle(_ENDS))
 
     async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
         if receipt := await _admit(ticket):
             return receipt
-        end, duration_s = next(self._ends)
+        end, duration_s = next(self._ends[call.from_])
         carrier_id = f"instant-{call.ref}"
         event = CarrierEvent(
             EventKind.CALL_ENDED, carrier_id, call.ref, carrier_id, real_now(), end=end, duration_s=duration_s
