@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 _OUTAGES = (OperationalError, InterfaceError, PoolTimeout, RedisError, OSError)
 
-LANES = 1  # while a batch waits for PostgreSQL the next gathers; what is not waiting is this process's own CPU
+LANES = 2  # while a batch waits for PostgreSQL the next may be decided; what is not waiting is this process's own CPU
 ASK_GRID_S = 0.05
 RETRY_S = 0.02
 AGAIN_S = 0.5  # before intents whose transaction broke are tried again

@@ -39,6 +39,32 @@ async def test_what_comes_while_a_batch_is_under_way_shares_the_next() -> None:
     assert batches == [[1], [2, 3], [4]]
 
 
+async def test_a_second_lane_begins_only_with_half_a_batch() -> None:
+    batches: list[tuple[int, list[int]]] = []
+    go_on = asyncio.Event()
+
+    async def handle(batch: list[int], lane: int) -> None:
+        batches.append((lane, batch))
+        await go_on.wait()
+
+    async def turns() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    batcher: Batcher[int] = Batcher(handle, limit=4, lanes=2, wait_s=0.0)
+    await turns()
+    batcher.submit_many([1])
+    await turns()
+    batcher.submit_many([2])
+    await turns()
+    assert batches == [(0, [1])]
+    batcher.submit_many([3])
+    await turns()
+    assert batches == [(0, [1]), (1, [2, 3])]
+    go_on.set()
+    await batcher.finish()
+
+
 async def test_a_batch_that_fails_does_not_end_its_lane() -> None:
     handled: list[int] = []
 
