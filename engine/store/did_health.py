@@ -156,7 +156,7 @@ def _take_in(record: Record, outcomes: Sequence[tuple[datetime, int]]) -> None:
     record.fresh += len(calls)
     by_day: dict[int, list[Kind]] = {}
     for at, code in outcomes:
-        kind = Kind(code & 15)
+        kind = did_health.decode(code).kind
         if kind in TEXTS:
             by_day.setdefault(int(at.timestamp() // _DAY_S), []).append(kind)
         if kind in _FLAGS:
