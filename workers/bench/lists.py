@@ -35,7 +35,7 @@ def load(url: str, codes: tuple[str, ...], called: int, suppressions: int, regis
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         with cursor.copy(_COPY) as copy:
             for number in numbers(codes, called, suppressions):
-                copy.write(f"{DEV_ACCOUNT_ID}\t+{number}\tasked\timport\t-infinity\n")
+                copy.write(f"{DEV_ACCOUNT_ID}\t+{number}\tasked\timport\tnow\n")
         if registry:
             connection.execute("update accounts set settings = settings || %s::jsonb", [_MUST_ASK])
     if registry:
