@@ -146,7 +146,10 @@ async def test_a_call_is_stored_and_told(line: Line) -> None:
         return await line.rows("select state from inbound_calls") == [(2,)]
 
     await until(has_ended)
-    rows = await line.rows("select e::json ->> 'type' from outbox, string_to_table(body, chr(10)) e")
+    rows = await line.rows(
+        "select e::json ->> 'type' from outbox, string_to_table(body, chr(10)) with ordinality as told (e, place)"
+        " order by outbox.id, place"
+    )
     assert rows == [("voice.inbound",), ("call.incoming.ended",)]
 
 
