@@ -13,9 +13,9 @@ from engine.store.hosts import ask_last_first, sqlalchemy_url
 IDLE_IN_TRANSACTION_MS = 500
 STATEMENT_TIMEOUT_MS = 30_000
 
-# A worker's batches of calls and of texts may hold 1,000 phone locks each; 64 × 100 connections, PostgreSQL's default,
-# is too few.
-MIN_LOCKS = 20_000
+# A worker's two batches of calls and two of texts may hold 1,000 phone locks each; 64 × 100 connections, PostgreSQL's
+# default, is too few.
+MIN_LOCKS = 40_000
 
 # A lost link or machine says nothing, and left to itself TCP believes in it for a quarter of an hour. A server whose
 # kernel is silent for so long is away; a slow statement is not silence, since the kernel answers for it.
