@@ -65,6 +65,7 @@ _LEAD = text(
 # Small rows of an account become one chunk. A chunk may hold `:chunk` events and a row has no more, so let a boundary
 # be at every such number: rows between the same two boundaries fit together, and one that lies across a boundary
 # stays alone. Twice the count of boundaries before a row, and one if it lies across the next, tells these groups apart.
+# A row that stays alone is passed on as it lies in the outbox, compressed, which `string_agg` would undo and do again.
 _SEQUENCE = text(
     """
     with taken as (
@@ -78,10 +79,15 @@ _SEQUENCE = text(
         select account_id, coalesce(head.seq, 0) + sum(count) over (partition by account_id order by id) as last,
                count, body
           from taken left join event_heads head using (account_id)
+    ), grouped as (
+        select account_id, last - count + 1 as first, last, body, part,
+               count(*) over (partition by account_id, part) as rows
+          from (select *, (last - count) / :chunk + (last - 1) / :chunk as part from numbered) parted
     ), chunks as (
-        select account_id, min(last - count) + 1 as first, max(last) as last,
-               string_agg(body, chr(10) order by last) as body
-          from numbered group by account_id, (last - count) / :chunk + (last - 1) / :chunk
+        select account_id, min(first) as first, max(last) as last,
+               coalesce(any_value(body) filter (where rows = 1),
+                        string_agg(body, chr(10) order by last) filter (where rows > 1)) as body
+          from grouped group by account_id, part
     ), recorded as (
         insert into event_chunks (account_id, first, last, recorded_on, body)
         select account_id, first, last, current_date, body from chunks

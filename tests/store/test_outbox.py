@@ -34,14 +34,3 @@ async def test_a_row_of_another_size_is_refused(db: AsyncEngine, count: int) -> 
     async with db.connect() as conn:
         with pytest.raises(IntegrityError, match="outbox_row_is_a_chunk"):
             await conn.execute(text("insert into outbox (account_id, count, body) values (1, :n, '')"), {"n": count})
-
-
-@pytest.mark.parametrize("table", ["outbox", "event_chunks"])
-async def test_events_are_stored_as_they_are(db: AsyncEngine, table: str) -> None:
-    """Uncompressed, in every partition."""
-    query = text("""
-        select attstorage::text from pg_attribute join pg_class c on c.oid = attrelid
-         where attname = 'body' and c.relkind in ('r', 'p') and c.relname like :prefix
-    """)
-    async with db.connect() as conn:
-        assert set((await conn.execute(query, {"prefix": f"{table}%"})).scalars()) == {"e"}

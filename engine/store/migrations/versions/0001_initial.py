@@ -273,9 +273,6 @@ def upgrade() -> None:
     for statement in SCHEMA.split(";\n"):
         if statement.strip(" ;\n"):
             op.execute(statement.strip(" ;\n"))
-    # Compressing events took more of PostgreSQL's time than all the rest of a settle.
-    for table in ("outbox", "event_chunks"):
-        op.execute(f"alter table {table} alter column body set storage external")
     for table, fillfactor in FILLFACTORS.items():
         for index in range(PARTITIONS):
             # Rows are updated in place a few times each, whole pages of prospects at once: room on the page keeps those
