@@ -13,6 +13,7 @@ import orjson
 from engine.errors import Unavailable
 
 _TIMEOUT_S = 6.0  # a pause may take 2.2 s
+LOOK_TIMEOUT_S = 2.0  # who only looks tries the other address then
 _AGAIN_S = 0.2
 
 
@@ -37,9 +38,9 @@ class Door:
     def next_url(self) -> str:
         return next(self._urls)
 
-    async def ask(self, method: str, path: str, body: object = None) -> Answer:
+    async def ask(self, method: str, path: str, body: object = None, timeout_s: float = _TIMEOUT_S) -> Answer:
         """One request to the next address."""
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.request(
                 method, self.next_url() + path, json=body, headers=self.headers, timeout=timeout

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from api_min.cli.chaos.door import Door
+from api_min.cli.chaos.door import LOOK_TIMEOUT_S, Door
 from api_min.cli.chaos.figures import Span
 from api_min.cli.demo.prospects import senders
 from engine.errors import Unavailable
@@ -132,7 +132,8 @@ class Load:
         until = time.monotonic() + self._size.seconds
         while time.monotonic() < until:
             begun = time.time()
-            answer = await self._door.ask("GET", f"/api/campaigns/{self.campaigns[0].id}/stats")
+            path = f"/api/campaigns/{self.campaigns[0].id}/stats"
+            answer = await self._door.ask("GET", path, timeout_s=LOOK_TIMEOUT_S)
             if answer.is_good:
                 self.probes.append(Span(begun, time.time()))
             await asyncio.sleep(PROBE_EVERY_S)
