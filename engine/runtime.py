@@ -42,6 +42,12 @@ class Runtime:
     clock: Clock
     _carriers: dict[str, Carrier] = field(default_factory=dict)
     _providers: dict[str, ReputationProvider] = field(default_factory=dict)
+    # The database for reading: each statement is its own transaction, so that a process that stops between two of them
+    # holds nothing, and is not cut off by the limit on idle transactions.
+    reader: AsyncEngine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = self.db.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     async def open(cls, settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> Self:
@@ -76,12 +82,6 @@ class Runtime:
             for provider in self._providers.values():
                 stack.push_async_callback(provider.close)
             self._carriers, self._providers = {}, {}
-
-    @property
-    def reader(self) -> AsyncEngine:
-        """The database for reading: each statement is its own transaction, so that a process that stops between two of
-        them holds nothing, and is not cut off by the limit on idle transactions."""
-        return self.db.execution_options(isolation_level="AUTOCOMMIT")
 
     def carrier(self, name: str) -> Carrier:
         """The adapter called `name`, built at its first use. Raises Misconfigured for an unknown name."""

@@ -26,10 +26,14 @@ def allowance(walk: Walk, now: float, depth_s: float) -> int:
     rate = walk.campaign.calls_per_second
     walk.backlog = max(0.0, walk.backlog - rate * (now - walk.backlog_at))
     walk.backlog_at = now
-    depth = max(1.0, rate * depth_s)
-    if walk.backlog > max(depth - 1, depth * _REFILL):
+    return refill(walk.backlog, max(1.0, rate * depth_s))
+
+
+def refill(backlog: float, depth: float) -> int:
+    """How many fill up a queue again: none until a third is gone, or one of a few."""
+    if backlog > min(depth - 1, depth * _REFILL):
         return 0
-    return min(MOST_PER_TICK, int(depth - walk.backlog))
+    return min(MOST_PER_TICK, int(depth - backlog))
 
 
 def divide(room: int, wishes: Sequence[int]) -> list[int]:

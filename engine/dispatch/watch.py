@@ -49,7 +49,8 @@ async def watch_attempts(
 
 async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
     limits = facts.limits_of(context.settings, context.clock.speed)
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+    async with engine.connect() as conn:
+        await conn.execution_options(isolation_level="AUTOCOMMIT")
         views = await facts.read_attempts(conn, keys)
         ids = {view.campaign_id for view in views}
         takes = opening.takes(context.settings.ticket_s, context.clock)

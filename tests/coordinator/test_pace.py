@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.coordinator.pace import LEAST_QUEUED, MOST_QUEUED, Room, divide
+from engine.coordinator.pace import LEAST_QUEUED, MOST_QUEUED, Room, divide, refill
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,19 @@ def test_divide_gives_away_all_that_is_wished(room: int, wishes: list[int]) -> N
     shares = divide(room, wishes)
     assert all(0 <= share <= wish for share, wish in zip(shares, wishes, strict=True))
     assert sum(shares) == min(room, sum(wishes))
+
+
+@pytest.mark.parametrize(("rate", "fills_in_a_minute"), [(0.5, 31), (1.0, 61), (10.0, 75), (150.0, 75), (1000.0, 75)])
+def test_a_campaign_is_asked_for_seldom_and_its_queue_is_never_empty(rate: float, fills_in_a_minute: int) -> None:
+    depth = max(1.0, 3.0 * rate)
+    backlog, fills, sent = 0.0, 0, 0
+    for _ in range(60 * 20):  # twenty ticks a second
+        backlog = max(0.0, backlog - rate / 20)
+        more = refill(backlog, depth)
+        backlog, fills, sent = backlog + more, fills + (more > 0), sent + more
+        assert backlog >= min(1.0, rate / 20)
+    assert fills <= fills_in_a_minute
+    assert rate * 60 <= sent <= rate * 60 + depth + 1
 
 
 def test_a_queue_is_kept_as_deep_as_it_drains() -> None:
