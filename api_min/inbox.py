@@ -2,8 +2,8 @@
 
 A campaign's callbacks arrive by the thousand a second and each must be committed before it is answered. One at a time
 would be one disk flush each; together they share it. What arrives while one batch commits is the next batch, and more
-of it may come for as long as that commit took: the busier the machine, the larger the batches. When nothing is under
-way, nobody waits for company.
+of it may come for a few times as long as that commit took: the busier the machine, the larger the batches. When nothing
+is under way, nobody waits for company.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from engine.store.callbacks import Report
 log = structlog.get_logger(__name__)
 
 MOST_ROWS = 100
+PAUSES = 3.0  # after a commit, as long as it took: a batch costs half a millisecond, however many share it
 LONGEST_PAUSE_S = 0.02
 
 
@@ -73,7 +74,7 @@ class Inbox:
                 _finish(batch, None)
                 self._start_hint(ids)
             if 0 < len(self._waiting) < MOST_ROWS:
-                await asyncio.sleep(min(time.monotonic() - began, LONGEST_PAUSE_S))
+                await asyncio.sleep(min(PAUSES * (time.monotonic() - began), LONGEST_PAUSE_S))
 
     def _next(self) -> list[_Waiting]:
         size, count = 0, 0
