@@ -9,7 +9,7 @@ from engine.coordinator.senders import LOOK_S, Senders, Tokens, Wish
 from engine.coordinator.shard import Due
 from engine.rules.caller_id import DidFacts, Pool
 from engine.rules.campaign_config import parse_strategy
-from engine.store.senders import Resting, Sender
+from engine.store.senders import Sender
 
 Message = tuple[int | str | bool, ...]  # the fields of `engine.dispatch.hints.Hint`, in their order
 _Choose = Callable[[Due], DidFacts | None]
@@ -55,6 +55,7 @@ class Assigner:
         given: list[Due] = []
         messages: list[Message] = []
         kept: deque[Due] = deque()
+        bound: list[Due] = []
         used: Counter[int] = Counter()
         is_one_off_text = is_direct and walk.is_sms
         # A one-off contact that waits for its number does not stand in the way of those from others.
@@ -62,7 +63,10 @@ class Assigner:
         while looks and len(given) < wish.most:
             looks -= 1
             due = walk.waiting.popleft()
-            did = blocked_number(wish.resting, due.last_did) or choose(due)
+            did = blocked_number(wish.blocked, due.last_did) or choose(due)
+            if did is None and due.is_bound:
+                bound.append(due)  # it waits for one number, and in nobody's way
+                continue
             if did is None:
                 kept.append(due)
                 if is_direct:
@@ -72,11 +76,12 @@ class Assigner:
             walk.hints[due.prospect_id] = (due.attempt, now)
             message = (account_id, campaign_id, due.prospect_id, due.attempt, due.phone, did.id, did.number)
             messages.append((*message, True) if is_one_off_text else message)
-            if did.id not in wish.resting:
+            if did.id not in wish.blocked:
                 used[did.id] += 1
-        if kept:
+        if kept or bound:
             walk.ask_at = now + LOOK_S
             walk.waiting.extendleft(reversed(kept))
+            walk.waiting.extend(bound)
         for did_id, count in used.items():
             self._tokens.spend(walk, did_id, count)
             self._senders.used(did_id, count)
@@ -93,7 +98,9 @@ class Assigner:
                 if (left := self._tokens.of(wish.walk, did)) > 0
             ]
             strategy = campaign.caller_id_strategy
-            self._choosers[key] = _own_number(facts) if campaign.is_direct else _by_strategy(facts, strategy)
+            self._choosers[key] = (
+                _own_number(facts) if campaign.is_direct else _by_strategy(facts, strategy, wish.numbers)
+            )
         return self._choosers[key]
 
 
@@ -105,9 +112,15 @@ def take_back(assigned: Assigned) -> None:
         walk.waiting.appendleft(due)
 
 
-def _by_strategy(facts: list[DidFacts], strategy: object) -> _Choose:
-    pool = Pool(facts, parse_strategy(strategy))
-    return lambda due: pool.take(due.phone, due.last_did)
+def _by_strategy(facts: list[DidFacts], strategy: object, in_use: Sequence[Sender]) -> _Choose:
+    pool, numbers = Pool(facts, parse_strategy(strategy)), {did.id for did in in_use}
+
+    def choose(due: Due) -> DidFacts | None:
+        if due.is_bound and due.last_did in numbers and not pool.has_token(due.last_did):
+            return None
+        return pool.take(due.phone, due.last_did)
+
+    return choose
 
 
 def did_facts(did: Sender, tokens: int, recent_uses: int, used_at: float) -> DidFacts:
@@ -115,13 +128,13 @@ def did_facts(did: Sender, tokens: int, recent_uses: int, used_at: float) -> Did
     return DidFacts(did.id, did.number, tokens, recent_uses, 1.0 if did.score is None else did.score, used_at)
 
 
-def blocked_number(numbers: Mapping[int, Resting], last_did: int | None) -> DidFacts | None:
-    """The number that last contacted this person, if it rests after a block: the intent then holds the person back.
+def blocked_number(blocked: Mapping[int, str], last_did: int | None) -> DidFacts | None:
+    """The number that last contacted this person, if it is blocked: the intent then holds the person back.
 
     To go on from another number is what carriers call evasion. A number that is gone, tired or busy is replaced.
     """
-    resting = numbers.get(last_did or 0)
-    return DidFacts(last_did, resting.number, 1) if last_did and resting and resting.is_blocked else None
+    number = None if last_did is None else blocked.get(last_did)
+    return None if last_did is None or number is None else DidFacts(last_did, number, 1)
 
 
 def _own_number(facts: list[DidFacts]) -> _Choose:

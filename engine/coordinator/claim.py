@@ -20,6 +20,8 @@ _ARRAYS = """array_agg(id) as ids, array_agg(attempt) as attempts, array_agg(pho
     array_agg(case when w.is_direct then data->>'from' end) as senders,
     array_agg(case when attempt > 1 then (select a.did_id from attempts a
                where a.prospect_id = due.id and a.attempt = due.attempt - 1) end) as last_dids,
+    array_agg(case when attempt > 1 then (select a.outcome from attempts a
+               where a.prospect_id = due.id and a.attempt = due.attempt - 1) end) as last_outcomes,
     array_agg(extract(epoch from next_attempt_at)::float8) as dues,
     array_agg(case when not w.is_direct then data::text end) as datas"""
 # A subquery, so that the planner cannot count them: it then keeps one plan for any number of campaigns. Made anew for
@@ -30,7 +32,8 @@ _QUEUED = f"state + 0 = {ProspectState.QUEUED:d}"
 
 # Arrays, because a row of the driver costs a microsecond and an element of an array a tenth.
 _CLAIM = text(f"""
-    select w.campaign_id, p.ids, p.attempts, p.phones, p.senders, p.last_dids, p.dues, p.datas, p.last_at, n.next_due_s
+    select w.campaign_id, p.ids, p.attempts, p.phones, p.senders, p.last_dids, p.last_outcomes, p.dues, p.datas,
+           p.last_at, n.next_due_s
       from (select campaign_id, n, is_direct, least(at, back_to) as at, case when back_to < at then 0 else id end as id
               from unnest({_CAMPAIGNS}, cast(:ats as timestamptz[]), cast(:ids as bigint[]), cast(:counts as int[]),
                           cast(:direct as boolean[]), cast(:back_to as timestamptz[]))
@@ -60,7 +63,7 @@ _BEHIND = text(f"""
                     order by next_attempt_at, id limit :limit) due) p
 """)
 _BY_ID = text(f"""
-    select w.campaign_id, p.ids, p.attempts, p.phones, p.senders, p.last_dids, p.dues, p.datas
+    select w.campaign_id, p.ids, p.attempts, p.phones, p.senders, p.last_dids, p.last_outcomes, p.dues, p.datas
       from (select campaign_id, is_direct, array_agg(id) as wanted
               from unnest({_CAMPAIGNS}, cast(:ids as bigint[]), cast(:direct as boolean[]))
                    as u(campaign_id, id, is_direct) group by 1, 2) w
@@ -125,7 +128,9 @@ async def read_due(engine: AsyncEngine, wanted: Mapping[int, tuple[bool, Sequenc
 
 
 def _due(row: Any) -> list[Due]:
-    return list(map(Due, row.ids, row.attempts, row.phones, row.senders, row.last_dids, row.dues, row.datas))
+    return list(
+        map(Due, row.ids, row.attempts, row.phones, row.senders, row.last_dids, row.dues, row.datas, row.last_outcomes)
+    )
 
 
 def _back_to(walks: Sequence[Walk], moment: datetime) -> list[str]:

@@ -102,7 +102,7 @@ class Dispatch:
         wishes = []
         for (walk, count), found in zip(shares, numbers, strict=True):
             if found.usable:
-                wishes.append(Wish(walk, found.usable, min(count, len(walk.waiting)), found.resting))
+                wishes.append(Wish(walk, found.usable, min(count, len(walk.waiting)), found.blocked))
             elif self._is_one_back_soon(found):
                 walk.ask_at = boottime() + IDLE_S
             else:

@@ -19,7 +19,7 @@ from engine.rules.did_health import Band, band
 from engine.runtime import Runtime
 from engine.store import senders
 from engine.store.campaigns import Campaign
-from engine.store.senders import Resting, Sender
+from engine.store.senders import Sender
 
 # A number that was added, or left the pool, is noticed within this. SMS numbers change with each message.
 _VOICE_TTL_S = 2.0
@@ -40,7 +40,7 @@ class Wish(NamedTuple):
     walk: Walk
     numbers: Sequence[Sender]
     most: int  # prospects
-    resting: Mapping[int, Resting] = {}
+    blocked: Mapping[int, str] = {}  # numbers that nobody else may stand in for
 
 
 @dataclass(slots=True)

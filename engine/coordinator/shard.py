@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from engine.clock import Clock, boottime
 from engine.rules.campaign import CampaignStatus
+from engine.rules.prospect import Outcome
+from engine.rules.retry import may_change_number
 from engine.rules.telephony import Channel
 from engine.store.campaigns import Campaign
 
@@ -39,6 +41,12 @@ class Due(NamedTuple):
     last_did: int | None = None  # the number of the attempt before this one
     due_s: float = float("-inf")  # engine time (epoch seconds) at which it fell due
     data: str | None = None  # its columns as JSON, until its window has been judged
+    last_outcome: int | None = None  # how the attempt before this one ended: an Outcome
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether only the number of the attempt before may carry it, as long as that is in use."""
+        return self.last_outcome is not None and not may_change_number(Outcome(self.last_outcome).label)
 
 
 class Queued(NamedTuple):

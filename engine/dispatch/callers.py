@@ -21,7 +21,7 @@ BLOCKED_FOR = timedelta(hours=1)  # whoever waits for a blocked number is looked
 NOT_READY_FOR = timedelta(seconds=2)
 
 _LOAD = text("""
-    select d.id, d.account_id, d.number, d.capabilities, d.state, d.state_reason, d.warming_since,
+    select d.id, d.account_id, d.number, d.capabilities, d.state, d.state_reason, d.flags, d.warming_since,
            d.sms_free_at <= :now as sms_free, h.score
       from dids d left join did_health h on h.did_id = d.id where d.id = any(cast(:ids as bigint[]))
 """)
@@ -36,6 +36,7 @@ class Sender(NamedTuple):
     capabilities: Collection[str]
     state: str  # a DidState
     state_reason: str
+    flags: int
     warming_since: datetime | None
     sms_free: bool
     score: float | None
@@ -50,8 +51,11 @@ class Sender(NamedTuple):
 
     @property
     def is_blocked(self) -> bool:
-        """It rests because a carrier or an analytics engine has turned against it."""
-        return self.state in (DidState.COOLING, DidState.QUARANTINE) and self.state_reason in did_pool.BLOCKED
+        return did_pool.is_blocked(DidState(self.state), self.state_reason, self.flags)
+
+    @property
+    def is_gone(self) -> bool:
+        return self.state in did_pool.GONE
 
     def caps(self, policy: Policy, now: datetime) -> Caps:
         age_days = (now - self.warming_since).total_seconds() / 86_400 if self.warming_since else 0.0

@@ -195,7 +195,8 @@ def _sender(case: Case) -> Verdict | None:
     if _is_ready(sender, hint, campaign):
         return None
     if not campaign.is_system and sender is not None and hint.attempt > 1 and sender.is_blocked:
-        return Verdict(Refusal.SENDER_BLOCKED, Refusal.SENDER_BLOCKED, case.now + BLOCKED_FOR)
+        again_at = None if sender.is_gone else case.now + BLOCKED_FOR
+        return Verdict(Refusal.SENDER_BLOCKED, Refusal.SENDER_BLOCKED, again_at)
     return Verdict(Refusal.SENDER_NOT_READY, Refusal.SENDER_NOT_READY, case.now + NOT_READY_FOR)
 
 

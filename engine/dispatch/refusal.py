@@ -16,7 +16,7 @@ class Refusal(StrEnum):
     MISSING_VALUE = "missing_value"  # the campaign's text needs data that this prospect lacks
     CONTENT_REJECTED = "content_rejected"
     SENDER_AT_CAP = "sender_at_cap"  # its calls of this hour or day are made
-    SENDER_BLOCKED = "sender_blocked"  # the number that last contacted this person rests after a block
+    SENDER_BLOCKED = "sender_blocked"  # the number that last contacted this person is blocked, for a while or for good
     TOO_MANY_CALLS = "too_many_calls"  # up at one time, or no agent is free
     CARRIER_CAP = "carrier_cap"  # of 10DLC, for the minute or the day
     REGISTRY = "registry"  # on a do-not-call registry, without written consent

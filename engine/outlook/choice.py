@@ -12,14 +12,16 @@ from engine.rules.caller_id import DidFacts, Pool
 from engine.rules.campaign_config import parse_strategy
 from engine.rules.overlays import overlays_of
 from engine.rules.phone import area_code
+from engine.rules.prospect import Outcome
+from engine.rules.retry import may_change_number
 from engine.rules.zones import state_of
 from engine.store import senders
 from engine.store.campaigns import Campaign
 from engine.store.prospects import Prospect
 
-_LAST_DID = text(
-    "select did_id from attempts where prospect_id = :id and attempt = :attempt and campaign_id = :campaign"
-)
+_LAST = text("""
+    select did_id, outcome from attempts where prospect_id = :id and attempt = :attempt and campaign_id = :campaign
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +40,42 @@ class Choice:
 
 async def choose(conn: AsyncConnection, campaign: Campaign, prospect: Prospect, now: datetime, did_caps: str) -> Choice:
     """What pacing by the minute leaves of each number is not asked: it is a matter of seconds."""
-    last_did = await _last_did(conn, prospect)
+    last_did, is_bound = await _last(conn, prospect)
     found = await senders.of_campaign(conn, campaign)
     free = {did.id: free_from(campaign, did, did_caps) for did in found.usable}
     counted = len(found.usable), len(found.resting)
-    if blocked := blocked_number(found.resting, last_did):
-        return Choice(blocked, "this person was last contacted from it, and it rests after a block", None, *counted)
+    if blocked := blocked_number(found.blocked, last_did):
+        return Choice(
+            blocked,
+            "this person was last contacted from it, and a carrier or an engine has turned against it",
+            None,
+            *counted,
+        )
     now_s = now.timestamp()
     facts = [did_facts(did, 1, 0, did.used_epoch) for did in found.usable if free[did.id] <= now_s]
+    if is_bound and last_did is not None and free.get(last_did, 0.0) > now_s:
+        why = "after a failure only the number of the last attempt may contact them again, and it is not free yet"
+        return Choice(None, why, _moment(free[last_did]), *counted)
     strategy = parse_strategy(campaign.caller_id_strategy)
     if did := Pool(facts, strategy).take(prospect.phone, last_did):
         because = _reason(did, prospect.phone, last_did, strategy.selection, is_local=strategy.local_presence)
         return Choice(did, because, None, *counted)
     first = min(free.values(), default=float("inf"))
     ends = [each.until for each in found.resting.values() if each.until is not None]
-    free_at = datetime.fromtimestamp(first, UTC) if first < float("inf") else min(ends, default=None)
-    return Choice(None, _why_none(campaign, *counted), free_at, *counted)
+    return Choice(None, _why_none(campaign, *counted), _moment(first) or min(ends, default=None), *counted)
 
 
-async def _last_did(conn: AsyncConnection, prospect: Prospect) -> int | None:
+def _moment(epoch: float) -> datetime | None:
+    return datetime.fromtimestamp(epoch, UTC) if epoch < float("inf") else None
+
+
+async def _last(conn: AsyncConnection, prospect: Prospect) -> tuple[int | None, bool]:
+    """The number of the attempt before, and whether no other may follow it."""
     params = {"id": prospect.id, "attempt": prospect.attempt - 1, "campaign": prospect.campaign_id}
-    found: int | None = (await conn.execute(_LAST_DID, params)).scalar_one_or_none()
-    return found
+    row = (await conn.execute(_LAST, params)).one_or_none()
+    if row is None:
+        return None, False
+    return row.did_id, row.outcome is not None and not may_change_number(Outcome(row.outcome).label)
 
 
 def _reason(did: DidFacts, phone: str, last_did: int | None, selection: str, *, is_local: bool) -> str:

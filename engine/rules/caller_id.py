@@ -77,13 +77,16 @@ class Pool:
     def take(self, phone: str, last_did: int | None = None) -> DidFacts | None:
         """The best number for `phone` that has a token left, or None. `last_did`: the one that it was last contacted
         from."""
-        if last_did is not None and self._tokens.get(last_did, 0) > 0:
+        if last_did is not None and self.has_token(last_did):
             return self._spend(self._dids[last_did])
         for group in self._groups_of(phone):
             entries = self._groups.get(group)
             if entries and (did := self._best(entries)):
                 return self._spend(did)
         return None
+
+    def has_token(self, did_id: int) -> bool:
+        return self._tokens.get(did_id, 0) > 0
 
     def _spend(self, did: DidFacts) -> DidFacts:
         self._tokens[did.id] -= 1

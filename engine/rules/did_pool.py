@@ -55,8 +55,9 @@ USABLE = frozenset({S.WARMING, S.ACTIVE})
 # A number that rests still gives the answers that the law asks for, when somebody writes to it.
 ANSWERING = USABLE | {S.COOLING, S.QUARANTINE}
 FLAGS = frozenset({C.LABEL, C.SPAM_CODE, C.NETWORK_BLOCK, C.LOW_SMS_SCORE})
-# Why a number rests that a carrier or an engine has turned against: nobody is contacted again from another instead.
-BLOCKED = FLAGS | {C.STILL_LABELLED}
+_BLOCKED = FLAGS | {C.STILL_LABELLED, C.FLAGGED_TOO_OFTEN}
+_GIVEN_BACK = frozenset({C.RELEASING, C.RELEASED})
+GONE = frozenset({S.BURNED, S.RELEASED})  # for good
 
 _FLAGGED = dict.fromkeys(FLAGS, S.COOLING)
 _LEAVES = {C.RELEASING: S.QUARANTINE, C.RELEASED: S.RELEASED}
@@ -102,6 +103,12 @@ class Move(NamedTuple):
     until: datetime | None = None
     flags: int = 0
     warming_since: datetime | None = None
+
+
+def is_blocked(state: DidState, reason: str, flags: int) -> bool:
+    """Whether a carrier or an engine has turned against a number that is not in use: nobody whom it has called is
+    contacted again from another instead (CTIA 5.5.2). To give a flagged number back changes nothing of that."""
+    return state not in USABLE and (reason in _BLOCKED or (flags > 0 and reason in _GIVEN_BACK))
 
 
 def after(state: DidState, cause: Cause) -> DidState | None:

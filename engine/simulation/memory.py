@@ -275,8 +275,8 @@ class MemorySteps(Intents, Settling):
 
     def _due(self, row: ProspectRow) -> Due:
         last = self.attempts.get((row.id, row.attempt - 1)) if row.attempt > 1 else None
-        last_did = None if last is None else last.view.did_id
-        return Due(row.id, row.attempt, row.phone, None, last_did, _epoch(row.next_at), _as_jsonb(row.data))
+        last_did, outcome = (None, None) if last is None else (last.view.did_id, last.view.outcome)
+        return Due(row.id, row.attempt, row.phone, None, last_did, _epoch(row.next_at), _as_jsonb(row.data), outcome)
 
 
 def _by_id(rows: Mapping[int, T]) -> list[T]:

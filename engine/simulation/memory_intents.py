@@ -118,7 +118,7 @@ class Intents(Rows):
             return None
         number, is_free = row.number, self.is_free(hint.did_id)
         return Sender(
-            number.id, number.account_id, number.e164, ("voice", "sms"), DidState.ACTIVE, "", None, is_free, None
+            number.id, number.account_id, number.e164, ("voice", "sms"), DidState.ACTIVE, "", 0, None, is_free, None
         )
 
     def _take_senders(self, allowed: list[Hint], batch: IntentBatch, held: Held) -> list[Hint]:

@@ -1,7 +1,7 @@
 """The numbers that a campaign may send from, as the coordinator needs them, and those that only rest."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ from engine.store.campaigns import Campaign
 
 # Infinity is a valid timestamp in PostgreSQL and none in Python: as an epoch it is a float's own.
 _OF_CAMPAIGN = text("""
-    select d.id, d.number, d.state, d.state_reason, d.state_until, d.calls_per_minute,
+    select d.id, d.number, d.state, d.state_reason, d.state_until, d.flags, d.calls_per_minute,
            extract(epoch from d.sms_free_at)::float8 as sms_free_epoch, h.score, h.sms_score,
            coalesce(extract(epoch from h.used_at)::float8, '-infinity') as used_epoch,
            coalesce(u.free_at, '-infinity') as call_free_epoch, coalesce(u.room, 1) as room
       from dids d left join did_usage u on u.did_id = d.id left join did_health h on h.did_id = d.id
-     where d.account_id = :account_id and d.state <> 'released' and :channel = any(d.capabilities)
+     where d.account_id = :account_id and (d.state <> 'released' or d.flags > 0) and :channel = any(d.capabilities)
        and (:any or d.number = any(cast(:numbers as text[])) or left(d.number, 5) = any(cast(:prefixes as text[])))
      order by d.id
 """)
@@ -42,13 +42,13 @@ class Sender:
 class Resting(NamedTuple):
     number: str
     until: datetime | None
-    is_blocked: bool  # a carrier or an analytics engine has turned against it
 
 
 @dataclass(frozen=True, slots=True)
 class Senders:
     usable: Sequence[Sender]
-    resting: "dict[int, Resting]"
+    resting: Mapping[int, Resting]
+    blocked: Mapping[int, str] = field(default_factory=dict)  # `did_pool.is_blocked`: their numbers, by id
 
 
 async def of_campaign(conn: AsyncConnection, campaign: Campaign) -> Senders:
@@ -82,8 +82,11 @@ async def of_campaign(conn: AsyncConnection, campaign: Campaign) -> Senders:
         if DidState(row.state) in in_use
     ]
     resting = {
-        row.id: Resting(row.number, row.state_until, row.state_reason in did_pool.BLOCKED)
+        row.id: Resting(row.number, row.state_until)
         for row in rows
         if DidState(row.state) in (DidState.COOLING, DidState.QUARANTINE)
     }
-    return Senders(usable, resting)
+    blocked = {
+        row.id: row.number for row in rows if did_pool.is_blocked(DidState(row.state), row.state_reason, row.flags)
+    }
+    return Senders(usable, resting, blocked)

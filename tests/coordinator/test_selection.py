@@ -1,5 +1,6 @@
 """Which number a prospect is given: the one before, a blocked one, a capped one, none at all."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -11,25 +12,28 @@ from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.lease import Lease
 from engine.coordinator.shard import Shard
 from engine.jobs import Queue
+from engine.rules.prospect import Outcome
 from engine.runtime import Runtime
 from engine.store.campaigns import Campaign
-from tests.coordinator.conftest import ACCOUNT, MakeCampaign, add_dids, events, messages
+from tests.coordinator.conftest import ACCOUNT, MakeCampaign, add_dids, add_prospects, events, messages
 from tests.coordinator.test_dispatch import until_sent
 
 NUMBERS = ("+14155550101", "+14155550102", "+14155550103")
 
 
-async def called_before(db: AsyncEngine, campaign: Campaign, did_id: int, *, attempt: int = 2) -> None:
+async def called_before(
+    db: AsyncEngine, campaign: Campaign, did_id: int, *, attempt: int = 2, outcome: Outcome = Outcome.NO_ANSWER
+) -> None:
     """As if every prospect of the campaign had been called once from this number, and were due again."""
     async with db.begin() as conn:
         await conn.execute(
             text("""
                 insert into attempts (prospect_id, attempt, campaign_id, account_id, phone, did_id, from_number,
-                                      carrier, state, intent_at, rules_version)
-                select id, :attempt - 1, campaign_id, account_id, phone, :did, '', 'x', 9, now(), ''
+                                      carrier, state, outcome, intent_at, rules_version)
+                select id, :attempt - 1, campaign_id, account_id, phone, :did, '', 'x', 9, :outcome, now(), ''
                   from prospects where campaign_id = :campaign
             """),
-            {"campaign": campaign.id, "did": did_id, "attempt": attempt},
+            {"campaign": campaign.id, "did": did_id, "attempt": attempt, "outcome": outcome},
         )
         await conn.execute(text("update prospects set attempt = :attempt"), {"attempt": attempt})
 
@@ -57,6 +61,25 @@ async def test_a_retry_comes_from_the_number_that_called_before(
     assert {args[5] for args in await messages(runtime.queue)} == {second.id}
 
 
+async def test_after_a_failure_a_retry_waits_for_its_own_number_and_in_nobodys_way(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    """The failure may have been a block that nobody announced."""
+    failed, unanswered = await make_campaign(prospects=6), await make_campaign(prospects=6)
+    _, second, _ = await add_dids(db, clock, *NUMBERS)
+    await called_before(db, unanswered, second.id)
+    await called_before(db, failed, second.id, outcome=Outcome.FAILED)
+    async with db.begin() as conn:
+        await conn.execute(text("update dids set calls_per_minute = 1 where id = :id"), {"id": second.id})
+    await add_prospects(db, failed, 4)
+    await lease.run_once()
+    await until_sent(Dispatch(runtime, shard), shard, 10)
+    sent = await messages(runtime.queue)
+    assert second.id not in {args[5] for args in sent}
+    assert Counter((args[1], args[3]) for args in sent) == {(unanswered.id, 2): 6, (failed.id, 1): 4}
+    assert {due.last_did for due in shard.walks[failed.id].waiting} == {second.id}
+
+
 async def test_another_number_stands_in_for_a_tired_one(
     runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
 ) -> None:
@@ -69,7 +92,16 @@ async def test_another_number_stands_in_for_a_tired_one(
     assert {args[5] for args in await messages(runtime.queue)} == {first.id, third.id}
 
 
-@pytest.mark.parametrize(("state", "reason"), [("cooling", "network_block"), ("quarantine", "still_labelled")])
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("cooling", "network_block"),
+        ("quarantine", "still_labelled"),
+        ("burned", "flagged_too_often"),
+        ("quarantine", "releasing"),
+        ("released", "released"),
+    ],
+)
 async def test_no_number_stands_in_for_a_blocked_one(
     runtime: Runtime,
     lease: Lease,
@@ -85,6 +117,8 @@ async def test_no_number_stands_in_for_a_blocked_one(
     _, second, _ = await add_dids(db, clock, *NUMBERS)
     await called_before(db, campaign, second.id)
     await set_state(db, second.id, state, reason)
+    async with db.begin() as conn:
+        await conn.execute(text("update dids set flags = 1 where id = :id"), {"id": second.id})
     await lease.run_once()
     assert await until_sent(Dispatch(runtime, shard), shard, 6) == 6
     assert {(args[5], args[6]) for args in await messages(runtime.queue)} == {(second.id, second.number)}

@@ -9,6 +9,7 @@ from engine.dispatch.facts import AttemptKey
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
 from engine.dispatch.settle import settle
 from engine.rules.did_health import Kind, encode
+from engine.rules.prospect import ProspectState
 from engine.rules.reports import Report, carrier
 from engine.rules.telephony import CarrierError, Channel, EndReason, EventKind, Fault
 from tests.dispatch import attempts
@@ -97,7 +98,22 @@ async def test_who_was_called_from_a_number_that_is_blocked_is_held(world: World
     assert at == add(clock.now(), 3_600) or abs((at - add(clock.now(), 3_600)).total_seconds()) < 60  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(("state", "reason"), [("cooling", "low_score"), ("burned", "worn_out")])
+@pytest.mark.parametrize(("state", "reason"), [("burned", "flagged_too_often"), ("released", "released")])
+async def test_who_was_called_from_a_number_that_is_blocked_for_good_is_called_no_more(
+    world: World, clock: Clock, state: str, reason: str
+) -> None:
+    campaign, did = await world.campaign(phones=PHONES[:1]), await world.did()
+    await world.execute("update prospects set attempt = 2")
+    hints = await world.hints(campaign, did)
+    await world.execute("update dids set state = :state, state_reason = :reason, flags = 4", state=state, reason=reason)
+    assert reasons(await commit_intents(world.db, hints, context(clock))) == {Refusal.SENDER_BLOCKED}
+    ((held, prospect_state),) = await world.execute("select reason, state from prospects")
+    assert (held, prospect_state) == ("sender_blocked", ProspectState.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("cooling", "low_score"), ("burned", "worn_out"), ("quarantine", "releasing")]
+)
 async def test_a_tired_number_is_only_not_ready(world: World, clock: Clock, state: str, reason: str) -> None:
     campaign, did = await world.campaign(phones=PHONES[:1]), await world.did()
     await world.execute("update prospects set attempt = 2")

@@ -210,7 +210,7 @@ async def test_whoever_was_called_from_a_blocked_number_waits_for_it(api: Api, c
     found = await explained(client, campaign)
     assert refused(found) == ["sender"]
     assert found["from"]["number"] == granted.hint.from_number
-    assert "rests after a block" in found["answer"]
+    assert "has turned against it" in found["answer"]
     assert [reason for _, reason in (await attempted(api, found)).refused] == ["sender_blocked"]
 
 

@@ -63,7 +63,8 @@ async def test_what_rests_is_told_apart(db: AsyncEngine, campaign: Campaign, clo
             await conn.execute(statement, values)
         found = await senders.of_campaign(conn, campaign)
     assert found.usable == []
-    assert {each.number: each.is_blocked for each in found.resting.values()} == {BOTH: True, VOICE: False}
+    assert {each.number for each in found.resting.values()} == {BOTH, VOICE}
+    assert set(found.blocked.values()) == {BOTH}
 
 
 @pytest.mark.usefixtures("owned")
