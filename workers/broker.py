@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import Event
 from typing import Any
 
 from dramatiq.broker import Consumer
@@ -44,6 +45,7 @@ class CarillonBroker(RedisBroker):
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         )
         self.consumers: dict[str, BatchConsumer] = {}
+        self._closed = Event()  # of all of them, also those that are yet to be made
         if wrong := [type(each).__name__ for each in self.middleware if _hooks_in(each)]:
             raise Misconfigured(f"the batched queues cannot run with {', '.join(wrong)}: remove it from the middleware")
 
@@ -74,7 +76,15 @@ class CarillonBroker(RedisBroker):
         previous = self.consumers.get(queue_name)
         poll_s = PROMPT_POLL_S if queue_name == Queue.SEND else BUSY_POLL_S
         consumer = BatchConsumer(
-            self.client, self.namespace, self.broker_id, queue_name, prefetch, fetch, self._function_of, poll_s
+            self.client,
+            self.namespace,
+            self.broker_id,
+            queue_name,
+            prefetch,
+            fetch,
+            self._function_of,
+            self._closed,
+            poll_s,
         )
         if previous is not None:
             consumer.take_over(previous)
@@ -87,6 +97,21 @@ class CarillonBroker(RedisBroker):
     def finished(self, queue_name: str, message_ids: Sequence[str]) -> None:
         """The pipeline is done with these messages. Safe from any thread."""
         self.consumers[queue_name].finished(message_ids)
+
+    @property
+    def is_closed_for_intake(self) -> bool:
+        return self._closed.is_set()
+
+    def close_intake(self) -> None:
+        """When it returns, no actor of a batched queue is called any more. It waits for one at most, never for Redis.
+        Safe from any thread."""
+        self._closed.set()
+        for consumer in tuple(self.consumers.values()):
+            consumer.await_actor()
+
+    def hand_back(self) -> int:
+        """Puts what is not finished back on the queues; see `BatchConsumer.hand_back`."""
+        return sum(consumer.hand_back() for consumer in self.consumers.values())
 
 
 def _hooks_in(middleware: Middleware) -> bool:

@@ -8,9 +8,10 @@ still read the queues. Losing an acknowledgement is harmless: the hint comes bac
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Event, Lock
 from typing import Any, NamedTuple
 
 import orjson
@@ -50,7 +51,9 @@ def received() -> Received:
 
 class BatchConsumer(Consumer):
     """Consumes one queue for one process: `actor_of` names the function to call for a message. Only the consumer's own
-    thread talks to Redis and calls actors; `finished` may be called from any thread."""
+    thread talks to Redis and calls actors; `finished` and `await_actor` may be called from any thread.
+
+    When `closed` is set it fetches nothing more and calls no actor, not even for what it fetches at this moment."""
 
     def __init__(
         self,
@@ -61,11 +64,14 @@ class BatchConsumer(Consumer):
         prefetch: int,
         fetch: Callable[[int], list[bytes | None]],
         actor_of: Callable[[str], Callable[..., Any]],
+        closed: Event,
         poll_s: tuple[float, ...] = BUSY_POLL_S,
     ) -> None:
         self._client = client
         self._fetch = fetch
         self._actor_of = actor_of
+        self._closed = closed
+        self._calling = Lock()
         self._poll_s = poll_s
         self._messages_key = f"{namespace}:{queue_name}.msgs"
         self._queue_key = f"{namespace}:{queue_name}"
@@ -78,7 +84,6 @@ class BatchConsumer(Consumer):
         self._flushed_at = time.monotonic()
         self._misses = 0
         self._is_drained = False  # the last look took all that there was
-        self.is_closed_for_intake = False
 
     def __next__(self) -> None:
         """One round: acknowledges, waits where there is nothing to do, fetches and calls. Dramatiq's loop gets nothing
@@ -90,22 +95,26 @@ class BatchConsumer(Consumer):
 
     def _fill(self) -> None:
         room = self.prefetch - len(self._held) + len(self._finished)
-        if room <= 0 or self.is_closed_for_intake:
+        if room <= 0 or self._closed.is_set():
             return
         fetched = self._fetch(room)
         self._misses = 0 if fetched else self._misses + 1
         self._is_drained = len(fetched) < room
-        for data in fetched:
-            if data is not None:  # else a worker that we had given up for dead has finished it
-                self._call(data)
+        with self._calling:
+            for data in fetched:
+                if data is not None:  # else a worker that we had given up for dead has finished it
+                    self._call(data)
 
     def _call(self, data: bytes) -> None:
-        """A message that cannot be read, or whose actor raises, is dropped: its prospect will be enqueued again."""
+        """A message that cannot be read, or whose actor raises, is dropped: its prospect will be enqueued again. One
+        that comes when the intake is closed is only held."""
         id_: str | None = None
         try:
             message = orjson.loads(data)
             id_ = message["options"]["redis_message_id"]
             self._held.add(id_)
+            if self._closed.is_set():
+                return
             _RECEIVED.set(Received(id_, message["message_timestamp"]))
             self._actor_of(message["actor_name"])(*message["args"], **message["kwargs"])
         except Exception:
@@ -114,7 +123,7 @@ class BatchConsumer(Consumer):
                 self.finished([id_])
 
     def _wait(self) -> None:
-        if self.is_closed_for_intake:
+        if self._closed.is_set():
             time.sleep(self._poll_s[-1])
         elif not self._held:
             self._await_message()
@@ -134,21 +143,28 @@ class BatchConsumer(Consumer):
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Called by Dramatiq at shutdown, with nothing: it was given none."""
 
-    def hand_back(self, ids: Sequence[str]) -> None:
-        """Puts messages back on the queue for another worker. Order is lost, and does not matter."""
+    def await_actor(self) -> None:
+        """Returns when `closed`, which has been set, is noticed: no actor is being called, and none will be."""
+        with self._calling:
+            pass
+
+    def hand_back(self) -> int:
+        """Puts whatever is not finished back on the queue, for another worker; returns how much that was. Only when
+        nothing of it will be begun any more. Order is lost, and does not matter."""
+        ids = self._held.difference(self._finished)
         if not ids:
-            return
+            return 0
         with _in_dramatiqs_words(), self._client.pipeline(transaction=True) as pipe:
             pipe.srem(self._acks_key, *ids)
             pipe.rpush(self._queue_key, *ids)
             pipe.execute()
         self._held.difference_update(ids)
+        return len(ids)
 
     def take_over(self, previous: "BatchConsumer") -> None:
         """After a lost connection Dramatiq makes a new consumer: what the old one holds is still under way."""
         self._held = previous._held
         self._finished = previous._finished
-        self.is_closed_for_intake = previous.is_closed_for_intake
 
     def close(self) -> None:
         """Raises ConnectionClosed without a server: anything else would end Dramatiq's thread for good."""

@@ -3,7 +3,7 @@
 One process per supervised unit: Dramatiq's own command line would stop every sibling when one process dies.
 
 On SIGTERM it drains: it takes no new hints, waits until every ticket is answered or expired and every answer is
-written, hands back what it never began, acknowledges the rest, and exits.
+written, acknowledges what is done, hands back what it never began, and exits.
 """
 
 import asyncio
@@ -119,13 +119,13 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """Drains; see above."""
-        for consumer in self.broker.consumers.values():
-            consumer.is_closed_for_intake = True
-        unbegun = [job for pipeline in self.pipelines.values() for job in await pipeline.drain()]
+        self.broker.close_intake()
+        for pipeline in self.pipelines.values():
+            await pipeline.drain()
         await self.settling.drain()
         await self.operating.drain()
-        await asyncio.to_thread(self._leave, unbegun)
-        log.info("worker.stopped", handed_back=len(unbegun))
+        handed_back = await asyncio.to_thread(self._leave)
+        log.info("worker.stopped", handed_back=handed_back)
 
     def _submit(self, job: Job) -> None:
         self.pipelines[job.channel].submit(job)
@@ -134,15 +134,17 @@ class WorkerProcess:
         for queue, ids in by_queue(jobs).items():
             self.broker.finished(queue, ids)
 
-    def _leave(self, unbegun: Sequence[Job]) -> None:
+    def _leave(self) -> int:
+        """Ends the consumers' threads; what they still hold then is not begun. Returns how much was handed back."""
+        handed_back = 0
         try:
-            for queue, ids in by_queue(unbegun).items():
-                self.broker.consumers[queue].hand_back(ids)
             self.worker.stop()
+            handed_back = self.broker.hand_back()
             self.broker.close()
         except (RedisError, ConnectionClosed) as error:
             # Hints are only hints: those that could not be handed back are enqueued again by the coordinator.
             log.warning("worker.left_without_redis", error=str(error))
+        return handed_back
 
 
 async def run(settings: Settings) -> None:

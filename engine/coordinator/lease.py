@@ -2,6 +2,8 @@
 
 Presence is a row of `leaders` per coordinator. Each takes up to ceil(campaigns / coordinators alive) and gives up what
 is beyond. A lease only spreads the work: two coordinators that believe to hold one campaign enqueue the same hints.
+
+A pause ends a lease too. Whoever takes the campaign after the resume, be it the same coordinator, begins at the front.
 """
 
 import asyncio

@@ -3,10 +3,9 @@
 Every coordinator looks at all attempts, those of paused and finished campaigns included; a doubled request settles
 nothing twice.
 
-Who was answered leaves a dead entry at the front of the index, and under an old snapshot it stays there, by the million
-in an hour. So a look begins where the last one found the first that was due. Attempts are given times to come, so
-hardly any is written before that; what is nevertheless (clocks that disagree, a slow commit) a look from the front
-finds, which runs no more than a tenth of the time.
+Who was answered leaves a dead entry at the front of the index (`Front`). So a look begins where the last one found the
+first that was due. Attempts are given times to come, so hardly any is written before that; what is nevertheless (clocks
+that disagree, a slow commit) a look from the front finds.
 """
 
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import boottime, real_now
+from engine.coordinator.front import Front
 from engine.coordinator.hold import Hold
 from engine.jobs import Actor, Queue, enqueue
 from engine.runtime import Runtime
@@ -27,8 +27,6 @@ _LIMIT = 5_000
 _PER_MESSAGE = 100
 _HOLD_S = 2.0  # a worker answers within this, or is asked again
 _LOOK_BACK = timedelta(seconds=10)
-_FROM_FRONT_S = 10.0
-_REST = 9  # times as long as it took
 
 
 class Watch:
@@ -39,7 +37,7 @@ class Watch:
         self._queue = runtime.queue
         self._hold: Hold[tuple[int, int]] = Hold(_HOLD_S)
         self._since: datetime | None = None  # real; None: from the front
-        self.front_at = 0.0  # boottime; then it looks from the front
+        self.front = Front()
 
     async def run_once(self) -> int:
         """Returns how many attempts workers were asked to look at."""
@@ -51,10 +49,10 @@ class Watch:
 
     async def _look(self) -> list[tuple[int, int, int]]:
         begun, now = boottime(), real_now()
-        is_from_front = begun >= self.front_at
+        is_from_front = self.front.is_due(begun)
         found, first = await overdue(self._reader, now, None if is_from_front else self._since)
         if is_from_front:
-            self.front_at = boottime() + max(_FROM_FRONT_S, _REST * (boottime() - begun))
+            self.front.was_read(begun)
         self._since = min(first or now, now - _LOOK_BACK)
         return found
 

@@ -71,14 +71,11 @@ class Batcher(Generic[T]):
             self._wake.set()
             await asyncio.sleep(0.001)
 
-    async def close(self) -> list[T]:
-        """Takes nothing more, waits for batches under way, and returns what was never begun."""
+    async def close(self) -> None:
+        """Begins nothing more, and waits for batches under way."""
         self._is_closing = True
-        unbegun = list(self._waiting)
-        self._waiting.clear()
         self._wake.set()
         await asyncio.gather(*self._lanes)
-        return unbegun
 
     async def finish(self) -> None:
         """Handles everything submitted so far, then closes."""
@@ -92,15 +89,14 @@ class Batcher(Generic[T]):
     async def _run(self, lane: int) -> None:
         busy_until = took_s = 0.0
         least = 1 if lane == 0 else max(1, self._limit // WORTH_A_LANE)
-        while True:
-            while len(self._waiting) < least:
-                if self._is_closing:
-                    return
+        while not self._is_closing:
+            if len(self._waiting) < least:
                 self._wake.clear()
                 await self._wake.wait()
-            if boottime() < busy_until and len(self._waiting) < self._limit and not self._is_closing:
+                continue
+            if boottime() < busy_until and len(self._waiting) < self._limit:
                 await asyncio.sleep(pause_s(self._wait_s, self._pauses * took_s))
-                if len(self._waiting) < least:
+                if len(self._waiting) < least or self._is_closing:
                     continue
             batch = self._take(self._waiting, self._limit)
             begun = boottime()

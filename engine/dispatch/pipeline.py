@@ -118,13 +118,13 @@ class Pipeline:
         """Takes one hint; safe from any thread."""
         self._batcher.submit(job)
 
-    async def drain(self) -> list[Job]:
-        """Begins nothing new, waits until every ticket is answered or expired, and returns the jobs never begun."""
-        unbegun = await self._batcher.close()
+    async def drain(self) -> None:
+        """Begins nothing new, and waits until every ticket is answered or expired. Jobs never begun, also those that
+        wait for their slots, are not finished."""
+        await self._batcher.close()
         while self._creates:
             await asyncio.wait(self._creates)
         await self._late.close()
-        return unbegun
 
     async def _dispatch(self, jobs: list[Job], lane: int) -> None:
         oldest_ms = min(job.enqueued_ms for job in jobs)

@@ -190,9 +190,12 @@ class Settling:
         task.add_done_callback(self._commands.discard)
 
     async def _watch(self, work: list[_Watch], _lane: int) -> None:
+        """Its messages are finished also when it fails, as above: the coordinator asks again."""
         keys = {key for message in work for key in message.keys}
-        await watch_attempts(self._engine, keys, self._carriers, self._context, self._learn)
-        self._finished(Queue.SETTLE, [message.message_id for message in work])
+        try:
+            await watch_attempts(self._engine, keys, self._carriers, self._context, self._learn)
+        finally:
+            self._finished(Queue.SETTLE, [message.message_id for message in work])
 
 
 def take_batch(waiting: deque[_Work], limit: int) -> list[_Work]:

@@ -52,7 +52,7 @@ class Tails:
         self._starting: dict[int, asyncio.Task[Tail]] = {}
         self._tails: dict[int, Tail] = {}
         self._epoch = ""
-        self._seen: dict[int, int] = {}  # heads at the last sweep
+        self._seen: dict[int, int] = {}  # heads at the last sweep, of this history
         self._redis_answers = True
         self._wake_key = f"ev:wake:{uuid.uuid4().hex}".encode()
         self._wake_id = "0-0"
@@ -94,12 +94,13 @@ class Tails:
         while True:
             await asyncio.sleep(SWEEP_S if self._redis_answers else SWEEP_WITHOUT_REDIS_S)
             try:
-                await self._sweep_once()
+                await self.sweep_once()
             except (SQLAlchemyError, OSError) as error:
                 _log.warning("streams.database_failed", error=type(error).__name__)
                 await asyncio.sleep(SWEEP_S)
 
     async def _start(self, account_id: int) -> Tail:
+        before = self._epoch
         heads = await self._log.heads([account_id])
         self._epoch = self._epoch or heads.epoch
         last = heads.newest[account_id]
@@ -120,14 +121,23 @@ class Tails:
                 await self._fill(tail, chunk.first - 1)
                 tail.accept(chunk)
         await self._fill(tail, last)
+        if self._epoch not in (before, heads.epoch):  # what was read here is of another history
+            return await self._start(account_id)
         self._tails[account_id] = tail
         await self._wake()
         return tail
 
     async def _fill(self, tail: Tail, upto: int) -> None:
-        """Reads events up to `upto` from PostgreSQL. Where it has none, numbers are lost: the clients are told."""
+        """Reads events up to `upto` from PostgreSQL. Where it has none, numbers are lost: the clients are told.
+
+        When another history is entered meanwhile it stops: there `upto` means nothing, and a tail that believed it
+        would take the new events before it for repeats.
+        """
+        epoch = self._epoch
         while tail.last < upto:
             chunk = await self._log.read(tail.account_id, tail.last, upto)
+            if epoch != self._epoch:
+                return
             if chunk is None:
                 tail.restart(upto)
             elif not tail.accept(chunk):
@@ -152,7 +162,7 @@ class Tails:
                 if not tail.accept(chunk):
                     await self._fill(tail, chunk.first - 1)
                     if epoch != self._epoch:
-                        return  # entered while the hole was being filled
+                        return
                     tail.accept(chunk)
                 await asyncio.sleep(0)  # lets the sockets drain between two chunks
         # What comes while everybody is being written to waits in Redis, to be sent together: few large writes cost a
@@ -171,7 +181,7 @@ class Tails:
         except (RedisError, OSError):
             return  # then the sweep brings its events
 
-    async def _sweep_once(self) -> None:
+    async def sweep_once(self) -> None:
         heads = await self._log.heads(self._tails)
         if heads.epoch != self._epoch:
             await self._enter(heads)
@@ -194,7 +204,7 @@ class Tails:
         """
         shown = {tail: tail.newest for tail in self.all()}
         going_on = {tail for tail, newest in shown.items() if await self._has(tail, newest)}
-        self._epoch = heads.epoch
+        self._epoch, self._seen = heads.epoch, {}
         restarted = [tail for tail in self.all() if tail not in going_on or tail.newest != shown[tail]]
         _log.warning("streams.epoch_changed", epoch=heads.epoch, accounts=len(shown), contradicted=len(restarted))
         for tail in restarted:

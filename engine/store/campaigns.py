@@ -51,8 +51,12 @@ _PAGE = text(f"""
     select {_COLUMNS} from campaigns
      where account_id = :account_id and id > :after and not is_direct order by id limit :limit
 """)
+# A pause gives the coordinator's lease up: workers refuse what is in the queue, and a coordinator that hears of the
+# pause only after the resume would take those hints to be on their way still, until it gives them up for lost.
 _MOVE = text(f"""
     update campaigns set status = :status, status_reason = :reason,
+           lease_owner = case when :status = 'paused' then '' else lease_owner end,
+           lease_until = case when :status = 'paused' then '-infinity' else lease_until end,
            started_at = case when :status = 'dialing' then coalesce(started_at, :now) else started_at end,
            ended_at = case when :status in ('completed', 'cancelled', 'failed') then :now end
      where id = :id and status = any(cast(:sources as text[])) and not is_direct

@@ -1,10 +1,11 @@
 """Completion, sweep, statistics, watch, inbox, upkeep: each run once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, boottime, real_now
 from engine.coordinator.complete import Complete
@@ -192,7 +193,7 @@ async def test_the_watch_begins_where_it_found_the_first_that_was_due(runtime: R
     await add_attempts(db, first=1, count=1, due_in_s=-3_600)
     await add_attempts(db, first=2, count=1, due_in_s=-1)
     assert await watch.run_once() == 1
-    watch.front_at = 0.0
+    watch.front.at = 0.0
     assert await watch.run_once() == 1
 
 
@@ -214,6 +215,86 @@ async def test_forgotten_callbacks_are_handed_to_workers(runtime: Runtime, db: A
     assert await inbox.run_once() == 1
     assert await inbox.run_once() == 0
     assert await messages(runtime.queue, Queue.SETTLE, "settle_callbacks") == [[[old]]]
+
+
+async def add_callbacks(conn: AsyncConnection, count: int) -> None:
+    """Unsettled, and old enough to be looked for."""
+    await conn.execute(
+        text("""
+            insert into carrier_callbacks (received_on, carrier, event_key, campaign_id, prospect_id, attempt, event,
+                                           received_at)
+            select current_date, 'x', gen_random_uuid()::text, 1, 1, 1, '{}', now() - interval '5 s'
+              from generate_series(1, :count)
+        """),
+        {"count": count},
+    )
+
+
+async def settle_callbacks(db: AsyncEngine) -> None:
+    async with db.begin() as conn:
+        await conn.execute(text("update carrier_callbacks set processed_at = now()"))
+
+
+async def callbacks_read(reader: AsyncEngine) -> int:
+    """How many entries of the index of open ones were read, this session's own included."""
+    async with reader.connect() as conn:
+        await conn.execute(text("select pg_stat_force_next_flush()"))
+        entries = "select sum(idx_tup_read) from pg_stat_user_indexes where relname like 'carrier\\_callbacks\\_%'"
+        return int((await conn.execute(text(entries))).scalar_one())
+
+
+async def test_a_look_for_callbacks_passes_over_what_lies_dead(
+    database_url: str, runtime: Runtime, db: AsyncEngine
+) -> None:
+    """A callback that was settled stays in the index for as long as an old snapshot may see it unsettled."""
+    coordinators = database.connect(database_url, pool_size=1, keyed=True)
+    inbox = Inbox(replace(runtime, db=coordinators))
+    try:
+        async with db.connect() as old:
+            await old.execute(text("set transaction isolation level repeatable read"))
+            await old.execute(text("set idle_in_transaction_session_timeout = 0"))
+            async with db.begin() as conn:
+                await add_callbacks(conn, 100_000)
+            await old.execute(text("select count(*) from campaigns"))
+            await settle_callbacks(db)
+            for _ in range(2):
+                inbox.front.at = 0.0
+                assert await inbox.run_once() == 0
+            async with db.begin() as conn:
+                await add_callbacks(conn, 3)
+            before = await callbacks_read(inbox.reader)
+            assert await inbox.run_once() == 3
+            assert await callbacks_read(inbox.reader) - before < 100
+    finally:
+        await coordinators.dispose()
+
+
+async def test_callbacks_that_come_late_are_found_by_a_look_from_the_front(runtime: Runtime, db: AsyncEngine) -> None:
+    """Their transaction took its numbers long before it committed."""
+    inbox = Inbox(runtime)
+    async with db.begin() as late:
+        await add_callbacks(late, 2)
+        async with db.begin() as conn:
+            await add_callbacks(conn, 1)
+        await settle_callbacks(db)
+        for _ in range(2):
+            inbox.front.at = 0.0
+            assert await inbox.run_once() == 0
+    assert await inbox.run_once() == 0
+    inbox.front.at = 0.0
+    assert await inbox.run_once() == 2
+
+
+async def test_what_no_worker_settles_is_asked_for_again(runtime: Runtime, db: AsyncEngine) -> None:
+    """Every two seconds, not when the next look from the front comes: the looks begin with it."""
+    inbox = Inbox(runtime)
+    async with db.begin() as conn:
+        await add_callbacks(conn, 1)
+    for _ in range(2):
+        inbox.front.at = 0.0
+        await inbox.run_once()
+    inbox.hold = Hold(0.0)
+    assert [await inbox.run_once() for _ in range(3)] == [1, 1, 1]
 
 
 def test_a_hold_lets_go() -> None:

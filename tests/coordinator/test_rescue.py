@@ -15,7 +15,9 @@ from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.lease import Lease
 from engine.coordinator.rescue import Loss, Rescue
 from engine.coordinator.shard import Position, Shard, Walk
+from engine.rules.campaign import Action
 from engine.runtime import Runtime, connect_redis
+from engine.store import campaigns
 from tests.coordinator.conftest import MakeCampaign, add_dids, add_prospects, messages
 from tests.coordinator.test_dispatch import until_sent
 
@@ -107,6 +109,22 @@ async def test_after_an_outage_hints_are_not_waited_for(
         await rescue_without_redis.run_once()
     rescue_without_redis._queue = runtime.queue
     assert await rescue_without_redis.run_once() == 30
+
+
+async def test_after_a_pause_that_nobody_noticed_hints_are_not_waited_for(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    """Workers refused them meanwhile, and the resume comes before the next renewal."""
+    campaign = await make_campaign(prospects=30)
+    await add_dids(db, clock)
+    await lease.run_once()
+    dispatch = Dispatch(runtime, shard)
+    await until_sent(dispatch, shard, 30)
+    await begin(db, 10)
+    for action in (Action.PAUSE, Action.RESUME):
+        await campaigns.move(db, campaign.account_id, campaign.id, action, clock.now())
+    await lease.run_once()
+    assert await until_sent(dispatch, shard, 20, tries=50) == 20
 
 
 async def test_hints_that_were_begun_are_forgotten_and_the_backlog_is_the_truth(

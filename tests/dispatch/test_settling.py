@@ -9,6 +9,7 @@ from engine.carriers.port import Outcome as Answered
 from engine.carriers.port import Receipt
 from engine.clock import Clock
 from engine.dispatch import settling
+from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Job
 from engine.dispatch.intent import IntentContext, commit_intents
 from engine.dispatch.settle import SettleResult
@@ -16,6 +17,7 @@ from engine.dispatch.settling import Settling
 from engine.rules.attempt import AttemptState
 from engine.rules.prospect import Outcome
 from engine.rules.telephony import Channel, EventKind
+from engine.store.database import connect
 from tests.dispatch.attempts import assert_adds_up, context, event, human, inbox, reserve
 from tests.dispatch.conftest import World
 from tests.dispatch.test_settle import PHONES, attempt
@@ -66,6 +68,15 @@ async def test_one_report_that_cannot_be_read_holds_up_no_other(world: World, cl
         AttemptState.ANSWERED,
     ]
     assert sorted(worker.finished) == sorted(f"message {callback_id}" for callback_id in ids)
+
+
+async def test_a_watch_that_failed_keeps_no_place_in_the_prefetch(clock: Clock) -> None:
+    """The coordinator asks again."""
+    away = connect("postgresql+psycopg://127.0.0.1:1/away")
+    worker = Workers(World(away), clock)
+    worker.settling.watch("message", [AttemptKey(1, 2, 1)])
+    await worker.settling.drain()
+    assert worker.finished == ["message"]
 
 
 @pytest.mark.parametrize("fault", [PoolTimeout("no connection is free"), OperationalError("", None, Exception("away"))])

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.feed.hub import Hub
 from engine.feed.relay import Relay
 from engine.rules.events import Event
+from engine.store.database import connect
 from engine.store.outbox import publish
 
 DEADLINE_S = 15.0
@@ -38,6 +39,14 @@ async def record(db: AsyncEngine, redis: Redis, account_id: int, events: Sequenc
     await write(db, account_id, events)
     while await relay.run_once():
         pass
+
+
+async def begin_another_history(db: AsyncEngine, newest: int) -> None:
+    """As a restore to account 1's event `newest` does, but without the events. In a database of the test's own."""
+    async with db.begin() as conn:
+        await conn.execute(text("alter table event_chunks rename to chunks_old"))
+        await conn.execute(text("create table event_chunks (like chunks_old including all)"))
+        await conn.execute(text("update event_heads set seq = :newest where account_id = 1"), {"newest": newest})
 
 
 class AwayRedis(Redis):
@@ -131,6 +140,14 @@ async def relaying(db: AsyncEngine, redis: Redis, keep: int = 10_000) -> AsyncIt
     finally:
         stop.set()
         await task
+
+
+@pytest.fixture
+async def own_db(own_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """For a test that changes the schema."""
+    engine = connect(own_database_url, idle_in_transaction_ms=20_000)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture

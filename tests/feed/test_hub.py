@@ -14,11 +14,20 @@ from engine.feed.hub import Hub
 from engine.feed.log import EventLog
 from engine.feed.relay import Relay
 from engine.feed.trunx import Channels, Trunx
-from engine.store.database import connect
-from tests.feed.conftest import AwayRedis, Client, event, eventually, record, write
+from tests.feed.conftest import (
+    DEADLINE_S,
+    AwayRedis,
+    Client,
+    begin_another_history,
+    event,
+    eventually,
+    record,
+    write,
+)
 
 ALL, SMS = Channels(), Channels(frozenset({"sms"}))
 BILLING = Channels(frozenset({"billing"}))
+PATIENT_S = 600.0  # longer than a busy machine takes to make a client fall behind
 
 
 async def test_a_new_client_hears_what_happens_from_now_on(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
@@ -155,6 +164,7 @@ async def test_an_account_that_joins_a_running_reader_is_heard_at_once(
 ) -> None:
     monkeypatch.setattr(tails, "SWEEP_S", 3600.0)  # only Redis can bring it
     monkeypatch.setattr(tails, "BLOCK_S", 3600.0)
+    monkeypatch.setattr(tails, "PAUSE_S", DEADLINE_S)  # a busy machine may take longer to wake the reader
     for account_id in (1, 2, 3):
         client = Client()
         await hub.subscribe(account_id, client, Trunx, ALL, None)
@@ -162,27 +172,18 @@ async def test_an_account_that_joins_a_running_reader_is_heard_at_once(
         await client.until(1)
 
 
-async def test_another_history_of_the_database_resets_the_clients(own_database_url: str, redis: Redis) -> None:
+async def test_another_history_of_the_database_resets_the_clients(own_db: AsyncEngine, redis: Redis) -> None:
     """As after a restore: the numbers go back, and the streams of the old epoch hold others."""
-    db = connect(own_database_url)
-    async with Hub(db, redis) as hub:
-        await see_another_history(db, redis, hub)
-    await db.dispose()
-
-
-async def see_another_history(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
-    await record(db, redis, 1, [event(n=n) for n in range(10)])
-    client = Client()
-    await hub.subscribe(1, client, Trunx, ALL, "8")
-    old = (await EventLog(db).heads([1])).epoch
-    async with db.begin() as conn:
-        await conn.execute(text("alter table event_chunks rename to chunks_old"))
-        await conn.execute(text("create table event_chunks (like chunks_old including all)"))
-        await conn.execute(text("update event_heads set seq = 4"))
-    await eventually(lambda: [name for name, _, _ in client.events][-1] == "replay.reset")
-    assert (await EventLog(db).heads([1])).epoch != old
-    await record(db, redis, 1, [event(n="new")])
-    await client.until(5)
+    async with Hub(own_db, redis) as hub:
+        await record(own_db, redis, 1, [event(n=n) for n in range(10)])
+        client = Client()
+        await hub.subscribe(1, client, Trunx, ALL, "8")
+        old = (await EventLog(own_db).heads([1])).epoch
+        await begin_another_history(own_db, newest=4)
+        await eventually(lambda: [name for name, _, _ in client.events][-1] == "replay.reset")
+        assert (await EventLog(own_db).heads([1])).epoch != old
+        await record(own_db, redis, 1, [event(n="new")])
+        await client.until(5)
     assert client.ids == [9, 10, 4, 5]
     assert client.events[-1][2]["payload"] == {"n": "new"}
 
@@ -191,10 +192,10 @@ async def see_another_history(db: AsyncEngine, redis: Redis, hub: Hub) -> None:
     ("copied", "expected"), [("body", [9, 10, 11]), ("replace(body, 'payload', 'other')", [9, 10, 10, 11])]
 )
 async def test_a_history_that_goes_on_resets_nobody(
-    own_database_url: str, redis: Redis, copied: str, expected: list[int]
+    own_db: AsyncEngine, redis: Redis, copied: str, expected: list[int]
 ) -> None:
     """As after a failover: another epoch, and all that was shown is there at its number, or something else is."""
-    db = connect(own_database_url)
+    db = own_db
     async with Hub(db, redis) as hub:
         await record(db, redis, 1, [event(n=n) for n in range(10)])
         client, silent = Client(), Client()
@@ -215,16 +216,17 @@ async def test_a_history_that_goes_on_resets_nobody(
         assert silent.ids == [1]
         resets = [name for name, _, _ in client.events + silent.events if name == "replay.reset"]
         assert len(resets) == len(expected) - 3
-    await db.dispose()
 
 
 async def test_a_reader_that_falls_behind_catches_up(db: AsyncEngine, redis: Redis) -> None:
     """It stalls while far more arrives than memory and its buffer hold, then reads on."""
-    async with Hub(db, redis, memory_events=50, slow_reader_bytes=2_000) as hub:
+    async with Hub(db, redis, memory_events=50, slow_reader_bytes=2_000, stall_s=PATIENT_S) as hub:
         slow, healthy = Client(stalled=True), Client()
         await hub.subscribe(1, slow, Trunx, ALL, None)
         await hub.subscribe(1, healthy, Trunx, ALL, None)
-        for _ in range(20):
+        await record(db, redis, 1, [event(text="x" * 100)] * 50)
+        await slow.until(50)  # its buffer is full; else a busy reader may bring it several batches at once
+        for _ in range(19):
             await record(db, redis, 1, [event(text="x" * 100)] * 50)
         await healthy.until(1000)
         assert slow.peak < 2_000 + 60 * 400
@@ -246,7 +248,8 @@ async def test_a_reader_that_does_not_drain_is_cut(db: AsyncEngine, redis: Redis
 
 
 async def test_a_reader_too_far_behind_is_cut(db: AsyncEngine, redis: Redis) -> None:
-    async with Hub(db, redis, memory_events=10, replay_limit=10, max_behind=100, slow_reader_bytes=1_000) as hub:
+    small = {"memory_events": 10, "replay_limit": 10, "max_behind": 100, "slow_reader_bytes": 1_000}
+    async with Hub(db, redis, **small, stall_s=PATIENT_S) as hub:
         slow = Client(stalled=True)
         await hub.subscribe(1, slow, Trunx, ALL, None)
         await record(db, redis, 1, [event(text="x" * 100)] * 20)

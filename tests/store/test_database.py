@@ -39,10 +39,12 @@ async def test_a_server_that_forgets_commits_is_refused(own_database_url: str) -
 
 async def test_a_session_that_the_server_ended_is_an_outage(database_url: str) -> None:
     """psycopg files it under internal errors, which nobody waits out."""
-    engine, watching = database.connect(database_url, idle_in_transaction_ms=20), database.connect(database_url)
+    engine, watching = database.connect(database_url, idle_in_transaction_ms=20_000), database.connect(database_url)
+    # Of one statement: a busy machine may be idle for longer than that between two.
+    patience = text("select pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '20', true)")
     try:
         async with engine.connect() as conn:
-            pid = (await conn.execute(text("select pg_backend_pid()"))).scalar_one()
+            pid = (await conn.execute(patience)).one()[0]
             await until(lambda: _is_gone(watching, pid), "the server to end the session")
             with pytest.raises(OperationalError) as raised:
                 await conn.execute(text("select 1"))

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import dramatiq
@@ -151,14 +151,64 @@ async def test_a_new_consumer_takes_over_what_the_old_one_held(
 async def test_what_is_handed_back_is_read_by_another_worker(
     servers: Servers, broker: CarillonBroker, queue_redis: Redis, calls: list[Received]
 ) -> None:
-    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT])
-    consumer = consume(broker)
-    next(consumer)
-    consumer.hand_back([each.id for each in calls])
+    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 3)
+    next(consume(broker))
+    broker.finished(Queue.DIAL, [calls.pop().id])
+    assert broker.hand_back() == 2
     again: list[Received] = []
     with closing(declared(servers, again)) as other:
         next(consume(other))
-    assert [each.id for each in again] == [each.id for each in calls]
+    assert sorted(again) == sorted(calls)
+
+
+async def test_after_its_intake_is_closed_a_consumer_calls_no_actor(
+    broker: CarillonBroker, queue_redis: Redis, monkeypatch: pytest.MonkeyPatch, calls: list[Received]
+) -> None:
+    """The intake is closed while the consumer fetches: what it got is handed back, and nothing more is fetched."""
+    fetch: Callable[[str, int], list[bytes | None]] = broker.do_fetch
+
+    def fetch_and_close(queue: str, room: int) -> list[bytes | None]:
+        found = fetch(queue, room)
+        broker.close_intake()
+        return found
+
+    await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 3)
+    monkeypatch.setattr(broker, "do_fetch", fetch_and_close)
+    consumer = consume(broker)
+    next(consumer)
+    assert await depth(queue_redis, Queue.DIAL) == 0
+    assert broker.hand_back() == 3
+    next(consumer)
+    next(consume(broker))  # as after a lost connection
+    assert calls == []
+    assert await depth(queue_redis, Queue.DIAL) == 3
+
+
+async def test_the_intake_is_closed_when_the_actor_under_way_has_returned(
+    servers: Servers, queue_redis: Redis, calls: list[Received]
+) -> None:
+    """And the consumer has noticed: of what it holds it calls for no other message."""
+    begun, go_on = threading.Event(), threading.Event()
+    with closing(CarillonBroker(servers.redis_queue_url, middleware=[])) as broker:
+
+        @dramatiq.actor(broker=broker, queue_name=Queue.DIAL, actor_name=Actor.PLACE_CALL)
+        def place_call(*hint: object) -> None:
+            calls.append(received())
+            begun.set()
+            assert go_on.wait(20)
+
+        await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 3)
+        filling = asyncio.create_task(asyncio.to_thread(next, consume(broker)))
+        assert await asyncio.to_thread(begun.wait, 20)
+        closing_intake = asyncio.create_task(asyncio.to_thread(broker.close_intake))
+        while not broker.is_closed_for_intake:  # noqa: ASYNC110 — another thread sets it
+            await asyncio.sleep(0)
+        assert not closing_intake.done()
+        go_on.set()
+        await closing_intake
+        await filling
+        broker.finished(Queue.DIAL, [each.id for each in calls])
+        assert (len(calls), broker.hand_back()) == (1, 2)
 
 
 async def test_a_message_whose_body_is_gone_is_passed_over(
