@@ -72,6 +72,13 @@ _ROUTERS = (
     webhooks.router,
 )
 
+# Without a process's state, so that every application of a process shares them: FastAPI makes a route's models, which
+# takes longer than most requests, when the first application is asked for it.
+_offered = APIRouter(strict_content_type=False)
+for _router in _ROUTERS:
+    _offered.include_router(_router, prefix="/api", responses=dict(_ERRORS))
+    _offered.include_router(_router, include_in_schema=False)
+
 health = APIRouter(include_in_schema=False)
 
 
@@ -91,16 +98,13 @@ def create_app(held: Deps) -> FastAPI:
         version="0.1.0",
         description=_DESCRIPTION,
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        strict_content_type=False,
         redirect_slashes=False,
         redoc_url=None,
     )
     app.state.deps = held
     problems.install(app)
     app.add_middleware(RequestContext)
-    for router in _ROUTERS:
-        app.include_router(router, prefix="/api", responses=dict(_ERRORS))
-        app.include_router(router, include_in_schema=False)
+    app.router.routes += _offered.routes
     settings = held.runtime.settings
     lifetime = Lifetime(settings.sms_stream_least_s, settings.sms_stream_most_s)
     app.include_router(stream_routes(held.hub, held.keys.identify))

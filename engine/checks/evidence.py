@@ -50,11 +50,16 @@ def read_creates(path: Path) -> tuple[Create, ...]:
 
     Raises InvalidInput for a file that is no such log. A last line cut off by a kill does not count.
     """
-    lines = path.read_bytes().splitlines(keepends=True)
     try:
-        return tuple(_creates(orjson.loads(line) for line in lines if line.endswith(b"\n")))
+        return parse_creates(path.read_bytes())
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path} is not a carrier's log: {error}") from error
+
+
+def parse_creates(lines: bytes) -> tuple[Create, ...]:
+    """Those of a part of such a log. Raises KeyError, TypeError or ValueError for what is none."""
+    whole = (line for line in lines.splitlines(keepends=True) if line.endswith(b"\n"))
+    return tuple(_creates(map(orjson.loads, whole)))
 
 
 def _creates(entries: Iterable[dict[str, object]]) -> Iterable[Create]:

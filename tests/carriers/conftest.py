@@ -156,7 +156,8 @@ class Stage:
 
 
 def stage_config(**changes: Any) -> Config:
-    """Magic numbers, and a call of a minute in well under a second."""
+    """Magic numbers, and a call of a minute in well under a second; but people wait for a second until the engine does
+    something, however busy the machine is."""
     fast = {
         "setup_s": (0.2, 0.4),
         "ring_s": (1, 2),
@@ -164,6 +165,8 @@ def stage_config(**changes: Any) -> Config:
         "machine_greeting_s": (4, 5),
         "sms_delivery_s": (1, 2),
         "record_s": (60, 60),
+        "patience_s": (50, 60),
+        "screening_s": (50, 60),
     }
     defaults: dict[str, Any] = {
         "magic": True,

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import aiohttp
 import pytest
@@ -11,17 +11,11 @@ import pytest
 from api_min.cli.demo.client import Api, ServerEvent
 from engine.feed.log import EventLog
 from engine.store.database import connect
-from tests.acceptance.stack import Stack, create, phones, running_stack, stats, until, until_completed
+from tests.acceptance.stack import Stack, create, phones, stats, until, until_completed
 
 pytestmark = pytest.mark.slow
 
 AUDIO = "http://127.0.0.1:9/none.wav"  # nobody listens: a recording that cannot be had must not hold a call up
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("operations")) as stack:
-        yield stack
 
 
 async def test_no_create_begins_after_the_answer_to_a_pause(stack: Stack) -> None:
@@ -62,6 +56,7 @@ async def test_workers_come_and_go_and_an_api_dies_under_its_streams(stack: Stac
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.to_thread(stack.supervisor.stop, "api-2")
     for follower in followers:
         assert follower.ids == list(range(newest + 1, follower.last + 1))
         assert follower.connections >= 2

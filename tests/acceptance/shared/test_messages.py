@@ -9,7 +9,7 @@ import pytest
 from api_min.cli.demo.client import Api
 from api_min.cli.demo.prospects import senders
 from engine.checks.limits import excess_over
-from tests.acceptance.conftest import ONE_OFF_RATE as RATE
+from tests.acceptance.shared.conftest import ONE_OFF_RATE as RATE
 from tests.acceptance.stack import Stack, phones, until
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,6 @@
 """One stack for files that need nothing special of theirs: to start and stop one takes ten seconds of CPU time.
 
-They are the last of this folder: the stack ends with it, and would burn a quarter of a core beside other files' stacks.
+One pytest worker gets the whole folder (`tests/conftest.py`).
 """
 
 from collections.abc import Iterator
