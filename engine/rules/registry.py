@@ -13,6 +13,7 @@ import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 from engine.errors import InvalidInput
@@ -53,12 +54,21 @@ def name_of(code: str) -> str:
     return NATIONAL_NAME if code == NATIONAL else code.removeprefix("US-")
 
 
-def binding(regions: Collection[str], loaded: Collection[str]) -> list[str]:
+def binding(regions: Collection[str], loaded: Collection[str]) -> tuple[str, ...]:
     """The registries whose lists bind a person who may be in any of these regions; `loaded` have a copy."""
+    return _binding(tuple(regions), frozenset(loaded), rules().version)
+
+
+@lru_cache(maxsize=4096)
+def _binding(
+    regions: tuple[str, ...],
+    loaded: frozenset[str],
+    version: str,  # noqa: ARG001 - of the rows, part of what the cache goes by
+) -> tuple[str, ...]:
     found = [NATIONAL] if any(region.startswith(NATIONAL) for region in regions) else []
     if "US-?" in regions:
-        return found + sorted({*with_own_list(), *(code for code in loaded if code != NATIONAL)})
-    return found + [region for region in regions if region in loaded or _has_own_list(region)]
+        return (*found, *sorted({*with_own_list(), *(code for code in loaded if code != NATIONAL)}))
+    return (*found, *(region for region in regions if region in loaded or _has_own_list(region)))
 
 
 def unfit(registry: str, copies: Mapping[str, date], today: date) -> str:

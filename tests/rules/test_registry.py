@@ -21,6 +21,7 @@ from engine.rules.registry import (
     unfit,
 )
 from engine.rules.whereabouts import whereabouts
+from engine.rules.window import use_rows
 
 TODAY = date(2026, 3, 11)
 
@@ -61,6 +62,16 @@ def test_whom_a_registry_binds(
 def test_an_unreadable_state_is_bound_by_every_list() -> None:
     found = binding(whereabouts("+12125550123", {"state": "Atlantis"}).regions, ("US", "US-OH"))
     assert {"US", "US-IN", "US-LA", "US-OH", "US-PA", "US-TX"} <= set(found)
+
+
+def test_an_operators_row_tells_of_a_states_list() -> None:
+    regions = whereabouts("+12125550123").regions
+    assert binding(regions, ("US",)) == ("US",)
+    use_rows("region,mon_fri,sat,sun,flags\nUS-NY,08-21,08-21,08-21,state_dnc\n")
+    try:
+        assert binding(regions, ("US",)) == ("US", "US-NY")
+    finally:
+        use_rows("")
 
 
 @pytest.mark.parametrize(
