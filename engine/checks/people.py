@@ -22,6 +22,7 @@ from engine.rules.purpose import Purpose
 from engine.rules.registry import BLOCK_LINES
 from engine.rules.whereabouts import Place, whereabouts
 from engine.rules.whom import STILL, Kind, Person
+from engine.store import registries
 
 # `wrote_at`: the person's own last message before the intent.
 _KIND = """c.is_live, c.carrier, c.channel, c.is_direct, c.mode::text, c.frequency_cap::text,
@@ -73,7 +74,7 @@ _LISTED = text(f"""
       from registry_copies r
       join registry_blocks b on b.copy_id = r.id
       join attempts a on substr(a.phone, 2)::bigint / {BLOCK_LINES} = b.block and a.intent_at > r.loaded_at
-       and get_bit(b.bits, (substr(a.phone, 2)::bigint % {BLOCK_LINES})::int) = 1
+       and {registries.names("substr(a.phone, 2)::bigint")}
       {_FROM.replace("from attempts a", "", 1)} and r.is_current
 """)
 

@@ -5,12 +5,16 @@ where the state is known to keep one (flag `state_dnc` of its rows), and whereve
 serves for 31 days from its date (47 CFR 64.1200(c)(2)(i)(D)); without a fresh one nobody can say who is listed.
 
 A file has a number per line, in any of the forms in which registries hand them out: `2125550123`, `212,5550123`,
-`(212) 555-0123`. Numbers are kept as bits, one for each line of an exchange: ten thousand to a block of 1,250 bytes.
+`(212) 555-0123`. Numbers are kept by exchange, ten thousand lines to a block: as a list of the lines where few of them
+are listed, two bytes each, and as a bit for every line where many are.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, timedelta
+from functools import lru_cache
+from typing import TypeAlias
 
 from engine.errors import InvalidInput
 from engine.rules.phone import normalise
@@ -22,6 +26,10 @@ NATIONAL_NAME = "national"
 MOST_AGE = timedelta(days=31)
 BLOCK_LINES = 10_000
 BLOCK_BYTES = BLOCK_LINES // 8
+MOST_LINES = 500  # in a list, which is searched from its beginning, 2 ns each; one of 625 is as long as the bits
+
+Block: TypeAlias = "array[int] | bytearray"
+"""The lines, ascending and each once; or a bit for every line, the lowest of a byte first."""
 
 OWN_LIST = "state_dnc"
 _PLAIN = re.compile(rb"1?[2-9]\d{2}[2-9]\d{6}")
@@ -46,12 +54,21 @@ def name_of(code: str) -> str:
     return NATIONAL_NAME if code == NATIONAL else code.removeprefix("US-")
 
 
-def binding(regions: Collection[str], loaded: Collection[str]) -> list[str]:
+def binding(regions: Collection[str], loaded: Collection[str]) -> tuple[str, ...]:
     """The registries whose lists bind a person who may be in any of these regions; `loaded` have a copy."""
+    return _binding(tuple(regions), frozenset(loaded), rules().version)
+
+
+@lru_cache(maxsize=4096)
+def _binding(
+    regions: tuple[str, ...],
+    loaded: frozenset[str],
+    version: str,  # noqa: ARG001 - of the rows, part of what the cache goes by
+) -> tuple[str, ...]:
     found = [NATIONAL] if any(region.startswith(NATIONAL) for region in regions) else []
     if "US-?" in regions:
-        return found + sorted({*with_own_list(), *(code for code in loaded if code != NATIONAL)})
-    return found + [region for region in regions if region in loaded or _has_own_list(region)]
+        return (*found, *sorted({*with_own_list(), *(code for code in loaded if code != NATIONAL)}))
+    return (*found, *(region for region in regions if region in loaded or _has_own_list(region)))
 
 
 def unfit(registry: str, copies: Mapping[str, date], today: date) -> str:
@@ -72,20 +89,18 @@ def check_copy(copies: Mapping[str, date], registry: str, today: date) -> None:
     raise InvalidInput(fault, {"registry": fault})
 
 
-def block_of(number: int) -> int:
-    """The block that holds a number, which is its E.164 digits."""
-    return number // BLOCK_LINES
-
-
 class RegistryReader:
-    """Push a file's chunks through `feed`, then call `close`; `blocks` then has the numbers.
+    """Push a file's chunks through `feed`, then call `close`; `blocks` then has the numbers, each once.
 
     Raises InvalidInput naming the first lines that hold no number: of a registry every line counts, so none is skipped.
     """
 
     def __init__(self) -> None:
-        self.blocks: dict[int, bytearray] = {}
-        self.numbers = 0
+        self.blocks: dict[int, Block] = {}
+        self.numbers = 0  # in them
+        self._few: dict[int, array[int]] = {}  # lines as they came; of an exchange with many, those that came last
+        self._many: dict[int, bytearray] = {}
+        self._open = 0  # the block that was added to last
         self._rest = b""
         self._lines = 0
 
@@ -98,6 +113,11 @@ class RegistryReader:
     def close(self) -> None:
         self._read(self._rest)
         self._rest = b""
+        for block in self._few:
+            self._settle(block)
+        self.blocks = {**{block: lines for block, lines in self._few.items() if lines}, **self._many}
+        self.numbers = sum(map(len, self._few.values()))
+        self.numbers += sum(int.from_bytes(bits).bit_count() for bits in self._many.values())
 
     def _read(self, data: bytes) -> None:
         words = data.replace(b",", b"").split()
@@ -123,19 +143,33 @@ class RegistryReader:
         if faults:
             raise InvalidInput("the file: " + "; ".join(f"{at}: {why}" for at, why in faults.items()), faults)
 
-    def _add(self, numbers: Iterator[int]) -> None:
-        blocks = self.blocks
-        for given in numbers:
-            number = given if given > 9_999_999_999 else given + 10_000_000_000
-            key = number // BLOCK_LINES
-            bits = blocks.get(key)
-            if bits is None:
-                bits = blocks[key] = bytearray(BLOCK_BYTES)
-            line = number - key * BLOCK_LINES
-            place, mask = line >> 3, _MASKS[line & 7]
-            if not bits[place] & mask:
-                bits[place] |= mask
-                self.numbers += 1
+    def _add(self, numbers: Iterable[int]) -> None:
+        first = end = 0
+        for number in sorted(numbers):  # so that each exchange is looked up once
+            if number >= end:
+                exchange = number // BLOCK_LINES
+                first, end = exchange * BLOCK_LINES, (exchange + 1) * BLOCK_LINES
+                append = self._turn_to(exchange if exchange > 999_999 else exchange + 1_000_000).append
+            append(number - first)
+
+    def _turn_to(self, block: int) -> "array[int]":
+        """The lines to append to. Those of the block before become bits as soon as they are many."""
+        if len(self._few.get(self._open, ())) > MOST_LINES:
+            self._settle(self._open)
+        self._open = block
+        if (lines := self._few.get(block)) is None:
+            lines = self._few[block] = array("H")
+        return lines
+
+    def _settle(self, block: int) -> None:
+        """Whether as a list or as bits: each line once."""
+        lines = sorted(set(self._few[block]))
+        if len(lines) > MOST_LINES or block in self._many:
+            bits = self._many.setdefault(block, bytearray(BLOCK_BYTES))
+            for line in lines:
+                bits[line >> 3] |= _MASKS[line & 7]
+            lines = []
+        self._few[block] = array("H", lines)
 
 
 def _has_own_list(region: str) -> bool:

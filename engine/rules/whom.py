@@ -153,10 +153,11 @@ def allowed_by(kind: Kind, person: Person, place: Place, copies: Mapping[str, da
 
 
 def _registered(kind: Kind, person: Person, place: Place, copies: Mapping[str, date], now: datetime) -> Barred | None:
+    today = now.date()
     for each in registry.binding(place.regions, copies):
         if each in person.listed and not opened_by(kind, person, place, each, now):
             return Barred(Bar.REGISTRY, each)
-        if fault := registry.unfit(each, copies, now.date()):
+        if fault := registry.unfit(each, copies, today):
             return Barred(Bar.REGISTRY_MISSING if fault == "missing" else Bar.REGISTRY_STALE, each)
     return None
 

@@ -16,7 +16,7 @@ from engine.rules.attempt_caps import LONGEST_PERIOD_S
 from engine.rules.consent import Consent
 from engine.rules.registry import BLOCK_LINES
 from engine.rules.whom import STILL, UNREMARKABLE, Kind, Person, Wants, wants
-from engine.store import arrays
+from engine.store import arrays, registries
 
 _LISTED, _CONSENT, _CONTACTS, _WROTE, _LIVE = 1, 2, 4, 8, 16
 
@@ -37,7 +37,7 @@ _LOOKUPS: Mapping[int, tuple[str, str]] = {
         f"""left join lateral (select array_agg(c.registry) as listed
                            from registry_blocks b join registry_copies c on c.id = b.copy_id and c.is_current
                           where h.wants & {_LISTED} <> 0 and b.block = h.number / {BLOCK_LINES}
-                            and get_bit(b.bits, (h.number % {BLOCK_LINES})::int) = 1) w_r on true""",
+                            and {registries.names("h.number")}) w_r on true""",
     ),
     _CONSENT: (
         "w_c.class",

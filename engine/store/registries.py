@@ -4,22 +4,28 @@ Whoever looks numbers up joins the copies with their flag in one statement, and 
 two. The copy before goes with the swap, and a load that does not end leaves nothing behind.
 """
 
+import sys
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from struct import Struct
 
 from psycopg import AsyncConnection as Psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import Conflict
+from engine.rules.registry import BLOCK_LINES, Block
 from engine.store import locks
 
 _BEGIN = text("""
     insert into registry_copies (registry, as_of, sha256, loaded_at) values (:registry, :as_of, :sha256, :now)
     returning id
 """)
-_COPY = "copy registry_blocks (block, copy_id, bits) from stdin with (format binary)"
+_COPY = "copy registry_blocks (block, copy_id, lines, bits) from stdin with (format binary)"
+_SMALLINT = 21  # PostgreSQL's number of the type
+_ARRAY = Struct(">iiIii")  # of an array: dimensions, whether there are nulls, type, length, number of its first element
 _RETIRE = text("""
     with old as (delete from registry_copies where registry = :registry and id <> :id returning id)
     delete from registry_blocks where copy_id in (select id from old)
@@ -44,7 +50,7 @@ async def replace(
     engine: AsyncEngine,
     registry: str,
     as_of: date,
-    blocks: Mapping[int, bytes | bytearray],
+    blocks: Mapping[int, Block],
     numbers: int,
     now: datetime,
     sha256: bytes | None = None,
@@ -69,13 +75,30 @@ async def replace(
         await conn.execute(_USE, {"id": copy_id, "numbers": numbers})
 
 
-async def _copy(conn: AsyncConnection, copy_id: int, blocks: Mapping[int, bytes | bytearray]) -> None:
+async def _copy(conn: AsyncConnection, copy_id: int, blocks: Mapping[int, Block]) -> None:
     driver = (await conn.get_raw_connection()).driver_connection
     assert isinstance(driver, Psycopg)
     async with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.set_types(["int8", "int8", "bytea"])
+        copy.set_types(["int8", "int8", "bytea", "bytea"])  # lines: as `_smallints` has written them
         for block in sorted(blocks):
-            await copy.write_row((block, copy_id, blocks[block]))
+            each = blocks[block]
+            forms = (_smallints(each), None) if isinstance(each, array) else (None, each)
+            await copy.write_row((block, copy_id, *forms))
+
+
+def _smallints(lines: "array[int]") -> bytes:
+    """An array of `smallint` as a binary COPY has it: each element after its size. psycopg dumps them one by one."""
+    elements = array("H", [0, 2, 0] * len(lines))
+    elements[2::3] = lines
+    if sys.byteorder == "little":
+        elements.byteswap()
+    return _ARRAY.pack(1, 0, _SMALLINT, len(lines), 1) + elements.tobytes()
+
+
+def names(number: str) -> str:
+    """SQL: whether block `b`, which is that of `number` (an expression: the E.164 digits), names it."""
+    line = f"({number} % {BLOCK_LINES})"
+    return f"({line}::smallint = any(b.lines) or get_bit(b.bits, {line}::int) = 1)"
 
 
 async def current(conn: AsyncConnection) -> list[Copy]:

@@ -1,7 +1,8 @@
 """The tables of who may be contacted: copies of registries, consents, and how often each person was.
 
-`suppressions` is in `tables`. Registries are kept as bits: a row per exchange, 1,250 bytes for its ten thousand lines,
-so that a whole national list takes some 200 MB and a look-up is one probe.
+`suppressions` is in `tables`. Registries are kept by exchange, a row for its ten thousand lines: two bytes for each
+that is listed where they are few, 1,250 bytes where they are many. So a look-up is one probe, ten million numbers take
+some 40 MB, and no list more than 400.
 """
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from engine.store.schema import at, metadata
 
@@ -40,7 +42,9 @@ registry_blocks = Table(
     metadata,
     Column("block", BigInteger, primary_key=True, autoincrement=False),  # E.164 digits without the last four
     Column("copy_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("bits", LargeBinary, nullable=False),
+    Column("lines", ARRAY(SmallInteger)),  # rules.registry.Block: either this
+    Column("bits", LargeBinary),  # or this
+    CheckConstraint("(lines is null) <> (bits is null)", name="registry_blocks_one_form"),
 )
 
 consents = Table(

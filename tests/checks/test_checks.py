@@ -67,8 +67,18 @@ BREAKS = [
         f"""with strict as ({_STRICT}), used as (
                insert into registry_copies (registry, as_of, is_current, loaded_at)
                values ('US', '2026-03-01', true, '-infinity') returning id)
-           insert into registry_blocks select distinct substr(phone, 2, 7)\\:\\:bigint, used.id,
-                  decode(repeat('ff', 1250), 'hex') from used, attempts""",
+           insert into registry_blocks (block, copy_id, bits)
+           select distinct substr(phone, 2, 7)\\:\\:bigint, used.id, decode(repeat('ff', 1250), 'hex')
+             from used, attempts""",
+        "registries_asked",
+    ),
+    (
+        f"""with strict as ({_STRICT}), used as (
+               insert into registry_copies (registry, as_of, is_current, loaded_at)
+               values ('US', '2026-03-01', true, '-infinity') returning id)
+           insert into registry_blocks (block, copy_id, lines)
+           select substr(phone, 2, 7)\\:\\:bigint, used.id, array_agg(distinct substr(phone, 9)\\:\\:smallint)
+             from used, attempts group by 1, 2""",
         "registries_asked",
     ),
     ("""update campaigns set schedule = '{"days"\\: [7]}'""", "inside_window"),

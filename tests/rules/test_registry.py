@@ -1,5 +1,7 @@
 """Which registries bind whom, how old a copy may be, and every form in which numbers come."""
 
+from array import array
+from collections.abc import Iterable
 from datetime import date
 
 import pytest
@@ -7,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
-from engine.rules.registry import BLOCK_LINES, RegistryReader, binding, check_copy, code_of, name_of, unfit
+from engine.rules.registry import (
+    BLOCK_LINES,
+    MOST_LINES,
+    Block,
+    RegistryReader,
+    binding,
+    check_copy,
+    code_of,
+    name_of,
+    unfit,
+)
 from engine.rules.whereabouts import whereabouts
+from engine.rules.window import use_rows
 
 TODAY = date(2026, 3, 11)
 
@@ -51,6 +64,16 @@ def test_an_unreadable_state_is_bound_by_every_list() -> None:
     assert {"US", "US-IN", "US-LA", "US-OH", "US-PA", "US-TX"} <= set(found)
 
 
+def test_an_operators_row_tells_of_a_states_list() -> None:
+    regions = whereabouts("+12125550123").regions
+    assert binding(regions, ("US",)) == ("US",)
+    use_rows("region,mon_fri,sat,sun,flags\nUS-NY,08-21,08-21,08-21,state_dnc\n")
+    try:
+        assert binding(regions, ("US",)) == ("US", "US-NY")
+    finally:
+        use_rows("")
+
+
 @pytest.mark.parametrize(
     ("as_of", "wrong"),
     [
@@ -80,12 +103,13 @@ def read(*chunks: bytes) -> RegistryReader:
 
 
 def numbers_of(reader: RegistryReader) -> set[int]:
-    return {
-        block * BLOCK_LINES + line
-        for block, bits in reader.blocks.items()
-        for line in range(BLOCK_LINES)
-        if bits[line >> 3] & 1 << (line & 7)
-    }
+    return {block * BLOCK_LINES + line for block, each in reader.blocks.items() for line in lines_of(each)}
+
+
+def lines_of(block: Block) -> list[int]:
+    if isinstance(block, array):
+        return block.tolist()
+    return [line for line in range(BLOCK_LINES) if block[line >> 3] & 1 << (line & 7)]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +137,30 @@ def test_a_line_without_a_number_refuses_the_file(line: bytes) -> None:
     """Of a registry every line counts: a number that was skipped would be called."""
     with pytest.raises(InvalidInput, match="line 2"):
         read(b"2125550123\n" + line + b"\n2125550124\n")
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize(
+    ("lines", "form"),
+    [
+        ([7], array),
+        ([9_999, 0, 7], array),
+        (range(0, 10_000, 20), array),  # as many as a list may have
+        (range(0, 10_000, 19), bytearray),
+        (range(10_000), bytearray),
+        ([*range(9_999, 9_999 - MOST_LINES, -1)] * 3, array),  # no more for being told three times
+        ([*range(0, 10_000, 19), 1, 3, 1], bytearray),  # some that come when it is bits already
+    ],
+)
+def test_few_lines_of_an_exchange_are_a_list_and_many_are_bits(lines: Iterable[int], form: type, is_cut: bool) -> None:
+    given_lines = [f"212555{line:04}\n".encode() for line in lines]
+    other = b"2125560000\n"  # an exchange in between, as in a file that is not sorted
+    chunks = [*given_lines, other] if is_cut else [b"".join(given_lines), other, *given_lines[-3:]]
+    reader = read(*chunks)
+    block = reader.blocks[1_212_555]
+    assert lines_of(block) == sorted(set(lines))
+    assert isinstance(block, form)
+    assert reader.numbers == len(set(lines)) + 1
 
 
 @given(st.sets(st.tuples(st.integers(200, 999), st.integers(2_000_000, 9_999_999)), min_size=1, max_size=50))

@@ -60,6 +60,21 @@ async def test_a_registered_number_is_left_alone_for_good(world: World, did: int
     await assert_kept(world, clock)
 
 
+@pytest.mark.parametrize("many", [0, 400, 4_000])
+async def test_of_an_exchange_with_few_or_many_numbers_listed_just_those_are_held(
+    world: World, did: int, clock: Clock, many: int
+) -> None:
+    await setting(world, require_registry=True)
+    first, last, between = "+12125550000", "+12125559999", "+12125555000"
+    listed = {first, last, *(f"+1212555{line:04}" for line in range(1, 2 * many, 2))}
+    await load(world.db, clock, "US", listed)
+    campaign = await world.campaign(phones=[first, last, PERSON, ANOTHER, between])
+    batch = await intend(world, campaign, did, clock)
+    assert {intent.hint.phone for intent in batch.granted} == {PERSON, ANOTHER, between} - listed
+    assert set(reasons(batch)) == {Refusal.REGISTRY}
+    await assert_kept(world, clock)
+
+
 @pytest.mark.parametrize(("class_", "is_granted"), [(0, False), (1, False), (2, True)])
 async def test_only_written_consent_opens_a_registered_number(
     world: World, did: int, clock: Clock, class_: int, is_granted: bool

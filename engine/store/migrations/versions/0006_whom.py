@@ -34,8 +34,10 @@ CREATE UNIQUE INDEX registry_copies_current ON registry_copies (registry) WHERE 
 CREATE TABLE registry_blocks (
     block BIGINT NOT NULL,
     copy_id BIGINT NOT NULL,
-    bits BYTEA NOT NULL,
-    PRIMARY KEY (block, copy_id)
+    lines SMALLINT[],
+    bits BYTEA,
+    PRIMARY KEY (block, copy_id),
+    CONSTRAINT registry_blocks_one_form CHECK ((lines is null) <> (bits is null))
 );
 
 CREATE TABLE consents (
