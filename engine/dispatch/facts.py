@@ -42,6 +42,7 @@ class Campaign:
     channel: Channel
     is_direct: bool
     is_system: bool
+    is_live: bool  # made with a live key
     is_over: bool
     plan: CallPlan | SmsPlan
 
@@ -68,8 +69,8 @@ _READ = text(f"""
      order by a.prospect_id, a.attempt
 """)
 _CAMPAIGNS = text("""
-    select c.id, c.account_id, c.channel, c.is_direct, c.is_system, c.status, c.carrier, c.mode::text, a.agent::text,
-           c.purpose, c.schedule::text,
+    select c.id, c.account_id, c.channel, c.is_direct, c.is_system, c.is_live, c.status, c.carrier, c.mode::text,
+           a.agent::text, c.purpose, c.schedule::text,
            a.name, a.settings ->> 'identification' as identification
       from campaigns c join accounts a on a.id = c.account_id where c.id = any(cast(:ids as bigint[]))
 """)
@@ -108,7 +109,8 @@ def campaign_of(row: Any, limits: Limits, document_carriers: Collection[str], ta
         row.id, row.channel, row.is_direct, status in _OVER, row.carrier in document_carriers, row.mode, row.agent,
         said, limits, row.purpose, row.schedule, takes,
     )  # fmt: skip
-    return Campaign(row.account_id, Channel(row.channel), row.is_direct, row.is_system, status in _OVER, plan)
+    is_over = status in _OVER
+    return Campaign(row.account_id, Channel(row.channel), row.is_direct, row.is_system, row.is_live, is_over, plan)
 
 
 async def load_parameters(conn: AsyncConnection, keys: Sequence[AttemptKey]) -> dict[int, Mapping[str, Any]]:

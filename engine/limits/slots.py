@@ -33,6 +33,7 @@ CLOSE = source("lane.lua", "close.lua")
 
 HORIZON_S = 1.0
 LATE_S = 0.015
+_LEAST_RATE = 1e-6  # per second: a step for which Redis has no number would fail the slots of everybody in the batch
 USE = 0.985  # the most that leaves room for `LATE_S`; a flush in two minutes still leaves 97 %
 # An early slot must leave time for the intent transaction; see `acquire`.
 LEAD_S = 0.03
@@ -146,4 +147,4 @@ def _key(lane: Lane) -> str:
 
 
 def _step_us(lane: Lane) -> float:
-    return 1e6 / (USE * lane.rate_per_s)
+    return 1e6 / (USE * max(lane.rate_per_s, _LEAST_RATE))

@@ -17,6 +17,7 @@ from typing import Any
 from engine.rules.fields import ABSENT, Fields, Problems, shown
 from engine.rules.zones import zone
 
+LEAST_PER_SECOND = 0.001  # one in a quarter of an hour; who wants less wants a pause
 MOST_PER_SECOND = 10_000.0
 MOST_CONCURRENT = 1_000_000
 
@@ -66,9 +67,9 @@ def _rate(fields: Fields, key: str) -> float | None:
     value = fields.get(key)
     if value is ABSENT:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MOST_PER_SECOND:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and LEAST_PER_SECOND <= value <= MOST_PER_SECOND:
         return float(value)
-    fields.fault(key, f"{shown(value)} is not a rate; give a number above 0, at most {MOST_PER_SECOND:g}")
+    fields.fault(key, f"{shown(value)} is not a rate; give a number from {LEAST_PER_SECOND:g} to {MOST_PER_SECOND:g}")
     return None
 
 

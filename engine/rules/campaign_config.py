@@ -9,6 +9,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from engine.errors import InvalidInput
+from engine.rules.account_limits import LEAST_PER_SECOND
 from engine.rules.area_codes import area_codes
 from engine.rules.attempt_caps import Cap, read_cap
 from engine.rules.caller_id import DEFAULT_STRATEGY, SELECTIONS, Strategy
@@ -283,9 +284,11 @@ def _read_rate(fields: Fields, most: float) -> float:
     value = fields.get("calls_per_second")
     if value is ABSENT:
         return 1.0
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= most:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and LEAST_PER_SECOND <= value <= most:
         return value
-    fields.fault("calls_per_second", f"{shown(value)} is not a rate; give a number above 0, at most {most:g}")
+    fields.fault(
+        "calls_per_second", f"{shown(value)} is not a rate; give a number from {LEAST_PER_SECOND:g} to {most:g}"
+    )
     return 1.0
 
 

@@ -136,6 +136,7 @@ async def outcomes(world: World) -> list[object]:
 
 async def test_calls_leave_their_outcome_once(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:4])
+    await world.execute("update campaigns set is_live = true")
     keys = await reserve(world, campaign, clock)
     blocked = CarrierError(Fault.BLOCKED, "603+", "Network Blocked")
     told: dict[AttemptKey, list[Report]] = {
@@ -153,6 +154,7 @@ async def test_calls_leave_their_outcome_once(world: World, clock: Clock) -> Non
 
 async def test_texts_leave_their_outcome(world: World, clock: Clock) -> None:
     campaign = await world.campaign("sms", phones=PHONES[:2])
+    await world.execute("update campaigns set is_live = true")
     keys = await reserve(world, campaign, clock, is_sms=True)
     spam = CarrierError(Fault.BLOCKED, "40002", "filtered")
     told = {
@@ -162,6 +164,14 @@ async def test_texts_leave_their_outcome(world: World, clock: Clock) -> None:
     await settle(world.db, told, attempts.context(clock))
     assert await outcomes(world) == [encode(Kind.DELIVERED, 0), encode(Kind.FILTERED, 0)]
     assert await world.execute("select state, attempt from prospects where state = 0") == []  # never sent again
+
+
+async def test_what_a_test_key_does_wears_no_number_out(world: World, clock: Clock) -> None:
+    """Live campaigns may call from the same numbers."""
+    (key,) = await reserve(world, await world.campaign(phones=PHONES[:1]), clock)
+    told: dict[AttemptKey, list[Report]] = {key: [carrier(each) for each in attempts.human(key)]}
+    await settle(world.db, told, attempts.context(clock))
+    assert await outcomes(world) == []
 
 
 async def test_a_blocked_call_is_never_tried_again(world: World, clock: Clock) -> None:

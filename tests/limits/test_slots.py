@@ -57,6 +57,16 @@ async def test_every_window_keeps_the_rate_and_work_gets_nearly_all(server: Serv
     assert len({slot.stamp_us for slot in slots}) == len(slots)
 
 
+@pytest.mark.parametrize("rate", [1e-6, 1e-100, 5e-324])
+async def test_a_rate_of_next_to_nothing_harms_nobody_else(server: Server, rate: float) -> None:
+    slots = server.client()
+    slow, fast = (Lane("slow", rate),), (Lane("fast", 10.0),)
+    await warm(server, slots, slow, fast)
+    for _ in range(2):
+        none, one = await slots.acquire([(slow, 1), (fast, 1)])
+        assert (len(none.slots), len(one.slots)) == (0, 1)
+
+
 async def test_slots_lie_between_lead_and_horizon(server: Server) -> None:
     slots = server.client()
     lanes = (Lane("a", 50),)

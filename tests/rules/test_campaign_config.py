@@ -135,6 +135,8 @@ def agent(**target: object) -> dict[str, object]:
         (voice(voicemailAudioUrl=5), "mode.voicemailAudioUrl"),
         (voice(calls_per_second=0), "mode.calls_per_second"),
         (voice(calls_per_second=-1), "mode.calls_per_second"),
+        (voice(calls_per_second=5e-324), "mode.calls_per_second"),
+        (voice(calls_per_second=0.0009), "mode.calls_per_second"),
         (voice(calls_per_second=1001), "mode.calls_per_second"),
         (voice(calls_per_second=True), "mode.calls_per_second"),
         (voice(calls_per_second="10"), "mode.calls_per_second"),
@@ -213,7 +215,7 @@ def test_every_fault_is_named_at_once() -> None:
 
 def test_the_rate_limit_is_a_setting() -> None:
     assert parse_campaign(voice(calls_per_second=5), most_calls_per_second=5)
-    with pytest.raises(InvalidInput, match="at most 5"):
+    with pytest.raises(InvalidInput, match="0.001 to 5"):
         parse_campaign(voice(calls_per_second=5.1), most_calls_per_second=5)
 
 
