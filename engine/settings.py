@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     queue_depth_s: float = 3.0
     hint_lease_s: float = 15.0  # an enqueued prospect still queued after this is enqueued again
     did_calls_per_minute: int = 60  # engine minutes; a DID may carry its own
-    did_caps: Literal["live", "all"] = "live"  # whose calls count for the caps and the health of numbers
+    did_caps: Literal["live", "all"] = "live"  # whose calls count against the hourly and daily caps of numbers
+    did_health: Literal["live", "all"] = "live"  # whose calls and texts count for the health of numbers
     did_policy: str = ""  # JSON that changes `rules.did_policy`'s table
     reputation_provider: str = "simulated"  # empty: none is asked
     sms_gap_s: int = 900

@@ -246,7 +246,7 @@ async def _suppress(conn: AsyncConnection, settled: Sequence[Settled]) -> None:
 async def _note_outcomes(conn: AsyncConnection, settled: Sequence[Settled], settings: Settings) -> None:
     """For the health of the numbers: one row, whatever the size of the batch. What test keys do at a simulated network
     wears no number out that live campaigns call from."""
-    counts_all = settings.did_caps == "all"
+    counts_all = settings.did_health == "all"
     did_ids: list[int] = []
     codes: list[int] = []
     for campaign, decision in settled:

@@ -215,7 +215,7 @@ def test_every_fault_is_named_at_once() -> None:
 
 def test_the_rate_limit_is_a_setting() -> None:
     assert parse_campaign(voice(calls_per_second=5), most_calls_per_second=5)
-    with pytest.raises(InvalidInput, match="0.001 to 5"):
+    with pytest.raises(InvalidInput, match=r"0\.001 to 5"):
         parse_campaign(voice(calls_per_second=5.1), most_calls_per_second=5)
 
 
