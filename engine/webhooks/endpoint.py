@@ -99,6 +99,7 @@ class Endpoint:
         self.webhook, self.held_until = webhook, held_until
         if not self.has_news:
             self.failures, self.paused_until = webhook.failures, boottime() + paused_s
+        self._begin()
 
     def offer(self, found: Sequence[Due], asked: int) -> None:
         """What a fetch of `asked` deliveries brought."""
@@ -154,7 +155,10 @@ class Endpoint:
         async with self._ways.permits:
             if self._is_closed or boottime() >= self.held_until:
                 self._in_flight -= 1
-                self._busy.discard(due.id)
+                if self._is_closed:
+                    self._busy.discard(due.id)
+                else:
+                    self._waiting.appendleft(due)  # should the lease be renewed, nothing may overtake it
                 return
             began_at = boottime()
             answer = await self._send(due)
