@@ -104,11 +104,13 @@ class Leases:
         more = {"held": arrays.numbers(self.held), "most": _MOST_AT_ONCE}
         async with self._db.begin() as conn:
             rows = (await conn.execute(statement, self._params(params | more))).all()  # type: ignore[call-overload]
-        for row in rows:
+        # Another duty may have taken it meanwhile: its endpoint knows what is under way, which must not be sent again.
+        fresh = [row for row in rows if row.id not in self.held]
+        for row in fresh:
             self.held[row.id] = Endpoint(webhooks.of_row(row), now + self._lease_s, self._ways)
-        if rows:
+        if fresh:
             self._ways.hungry()
-        return len(rows)
+        return len(fresh)
 
     async def _release(self, ids: Collection[int]) -> None:
         if not ids:

@@ -88,7 +88,8 @@ class Stack:
 
     async def check(self, promises: Collection[str] = ()) -> None:
         """Fails with every problem that the promises' own checkers find."""
-        engine = connect(self.servers.database_url, pool_size=1)
+        # As `carillon check`: what reads on while it judges may stand still for longer than production allows.
+        engine = connect(self.servers.database_url, pool_size=1, statement_timeout_ms=0, idle_in_transaction_ms=0)
         try:
             async with engine.connect() as conn:
                 engine_clock = await clock.read(conn)

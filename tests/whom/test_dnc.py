@@ -1,14 +1,21 @@
-"""`carillon dnc`: a registry's file on disk becomes the copy in use, or nothing does."""
+"""`carillon dnc`: a registry's file on disk becomes the copy in use, or nothing does.
 
+Once as its users run it; what is refused is asked in this process, for each command would take a second to start.
+"""
+
+import asyncio
 import hashlib
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from typer.testing import CliRunner
 
+from api_min.cli import dnc
 from engine.clock import real_now
 from engine.embedded.servers import Servers
+from engine.errors import CarillonError
 from engine.store import registries
 from engine.store.registries import Copy
 from tests.api.test_cli import carillon
@@ -22,6 +29,16 @@ def environment(servers: Servers, database_url: str) -> dict[str, str]:
 async def copies(db: AsyncEngine) -> dict[str, Copy]:
     async with db.connect() as conn:
         return {copy.registry: copy for copy in await registries.current(conn)}
+
+
+async def refusal(environment: dict[str, str], file: Path, *arguments: str) -> str:
+    """Why the file is not loaded; empty when it is."""
+    command = ["load", str(file), *arguments]
+    done = await asyncio.to_thread(CliRunner().invoke, dnc.app, command, env=environment)
+    if done.exception is None:
+        return ""
+    assert isinstance(done.exception, CarillonError), done.output
+    return done.exception.message
 
 
 async def test_a_file_is_loaded_listed_and_replaced(
@@ -62,9 +79,7 @@ async def test_what_is_refused_loads_nothing(
 ) -> None:
     file = tmp_path / "dnc.txt"
     file.write_text(text)
-    code, out, err = await carillon("dnc", "load", str(file), *arguments, **environment)
-    assert (code, said in err) == (1, True), out + err
-    assert "Traceback" not in err
+    assert said in await refusal(environment, file, *arguments)
     assert await copies(db) == {}
 
 
@@ -74,14 +89,13 @@ async def test_an_older_file_does_not_replace_a_newer_one(
     """Whoever registered in between would be called again. The same day's file may be loaded once more."""
     today, file = real_now().date(), tmp_path / "dnc.txt"
 
-    async def load(number: str, day: date) -> tuple[int, str, str]:
+    async def load(number: str, day: date) -> str:
         file.write_text(f"{number}\n")
-        return await carillon("dnc", "load", str(file), "--registry", "PA", "--as-of", str(day), **environment)
+        return await refusal(environment, file, "--registry", "PA", "--as-of", str(day))
 
-    assert (await load("2155550147", today))[0] == 0
+    assert await load("2155550147", today) == ""
     newer = await copies(db)
-    code, _, err = await load("2155550148", today - timedelta(days=1))
-    assert (code, f"of {today}" in err.replace("\n", " ")) == (1, True), err
+    assert f"of {today}" in await load("2155550148", today - timedelta(days=1))
     assert await copies(db) == newer
-    assert (await load("2155550148", today))[0] == 0
+    assert await load("2155550148", today) == ""
     assert await copies(db) != newer

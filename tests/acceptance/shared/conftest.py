@@ -1,6 +1,7 @@
 """One stack for files that need nothing special of theirs: to start and stop one takes ten seconds of CPU time.
 
-One pytest worker gets the whole folder (`tests/conftest.py`).
+One pytest worker gets the whole folder (`tests/conftest.py`). What makes thousands of calls comes last: the
+numbers that they go out from may come to rest.
 """
 
 from collections.abc import Iterator

@@ -54,7 +54,7 @@ async def until_over(api: Api, ids: list[str]) -> Counter[str]:
     async def are_over() -> bool:
         return (await statuses(api, ids)).keys() <= TERMINAL
 
-    await until(are_over, "all messages are over", timeout_s=120)
+    await until(are_over, "all messages are over", timeout_s=240)
     return await statuses(api, ids)
 
 
