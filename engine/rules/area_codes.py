@@ -33,12 +33,6 @@ def area_codes() -> Mapping[str, AreaCode]:
 
 
 @cache
-def version() -> str:
-    """The data's own header, as a decision row records it."""
-    return _lines()[0].removeprefix("# version ").partition(";")[0]
-
-
-@cache
 def canadian_zones() -> frozenset[str]:
     """Zones that belong to Canadian area codes: Canada has calling hours of its own."""
     return frozenset(zone for area in area_codes().values() if area.country == "CA" for zone in area.zones)

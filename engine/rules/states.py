@@ -87,7 +87,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """`version` is what a decision records: of the data files, of the time zone rules and of the holidays."""
+    """`version` is what a decision records: of the data files, and of the libraries that say which zone (`tz`), which
+    holiday (`hd`) and which country and zones of a number (`pn`)."""
 
     rows: Mapping[str, tuple[Row, ...]]  # by region
     version: str
@@ -143,7 +144,9 @@ _in_use: list[RuleSet] = []
 def _built_in() -> RuleSet:
     text = files("engine.rules.data").joinpath("state_rules.csv").read_text("utf-8")
     released = text.partition("\n")[0].removeprefix("# version ").partition(":")[0]
-    return RuleSet(_by_region(parse_rows(text)), f"{released} tz{installed('tzdata')} hd{installed('holidays')}")
+    libraries = {"tz": "tzdata", "hd": "holidays", "pn": "phonenumbers"}
+    version = " ".join([released, *(f"{short}{installed(name)}" for short, name in libraries.items())])
+    return RuleSet(_by_region(parse_rows(text)), version)
 
 
 def _by_region(rows: Iterable[Row]) -> Mapping[str, tuple[Row, ...]]:

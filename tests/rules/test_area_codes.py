@@ -1,6 +1,6 @@
 import pytest
 
-from engine.rules.area_codes import area_codes, canadian_zones, version
+from engine.rules.area_codes import area_codes, canadian_zones
 from engine.rules.data import build_area_codes
 from engine.rules.zones import zone_names
 
@@ -54,7 +54,3 @@ def test_the_committed_file_is_what_the_generator_makes() -> None:
         for code, (country, region, kind, zones) in build_area_codes.build().items()
     }
     assert {area.code: (area.country, area.region, area.kind, area.zones) for area in area_codes().values()} == built
-
-
-def test_version_names_date_and_sources() -> None:
-    assert version().startswith("2026-11-20: NANPA report of 2025-11-26, zipcodes ")

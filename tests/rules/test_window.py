@@ -183,7 +183,7 @@ def test_an_unknown_channel_is_never_allowed() -> None:
     [
         (Purpose.MARKETING, "voice", 10, 21),
         (Purpose.MARKETING, "sms", 10, 19),
-        (Purpose.INFORMATIONAL, "voice", 8, 21),  # the state's rows bind solicitation only
+        (Purpose.INFORMATIONAL, "voice", 8, 21),  # this state's rows bind solicitation only
         (Purpose.INFORMATIONAL, "sms", 7, 19),
         (Purpose.EMERGENCY, "voice", 0, 24),
         (Purpose.EMERGENCY, "sms", 0, 24),
@@ -195,6 +195,46 @@ def test_the_purpose_decides_which_rows_bind(purpose: Purpose, channel: str, fir
         hour for hour in range(24) if hours(channel, purpose).at(kentucky, local(f"2026-06-10 {hour:02d}:30", NY)).open
     ]
     assert open_hours == list(range(first, after))
+
+
+INDIANAPOLIS = "America/Indiana/Indianapolis"
+
+
+@pytest.mark.parametrize(
+    ("region", "name", "when", "automated", "live"),
+    [
+        ("US-CA", LA, "2026-06-10 08:30", False, True),  # a Wednesday
+        ("US-CA", LA, "2026-06-10 09:00", True, True),
+        ("US-CA", LA, "2026-06-14 20:30", True, True),  # a Sunday
+        ("US-IN", INDIANAPOLIS, "2026-06-10 08:59", False, True),
+        ("US-IN", INDIANAPOLIS, "2026-06-14 19:59", True, True),
+        ("US-IN", INDIANAPOLIS, "2026-06-10 20:00", False, True),
+        ("US-ME", NY, "2026-06-10 08:30", False, True),
+        ("US-ME", NY, "2026-06-10 16:59", True, True),
+        ("US-ME", NY, "2026-06-10 17:00", False, True),
+        ("US-ME", NY, "2026-06-13 12:00", False, True),  # a Saturday
+        ("US-ME", NY, "2026-06-14 20:30", False, True),
+        ("US-SD", CHI, "2026-06-10 08:30", False, True),
+        ("US-SD", CHI, "2026-06-10 20:30", True, True),
+        ("US-SD", CHI, "2026-06-13 12:00", False, True),
+        ("US-SD", CHI, "2026-06-14 12:00", False, True),
+        ("US-NE", CHI, "2026-06-14 08:30", True, True),  # its Sunday from 13 is for solicitation
+        ("US-GA", NY, "2026-06-14 08:00", True, True),  # the federal hours
+        ("US-KY", NY, "2026-06-10 08:30", True, True),  # its hours are for solicitation
+    ],
+)
+def test_an_automated_call_has_a_states_hours_whatever_it_says(
+    region: str, name: str, when: str, automated: bool, live: bool
+) -> None:
+    where, now = place_of(frozenset({name}), frozenset({region})), local(when, name)
+    assert hours("voice", Purpose.INFORMATIONAL).at(where, now).open is automated
+    assert hours("voice", Purpose.INFORMATIONAL, is_automated=False).at(where, now).open is live
+
+
+@pytest.mark.parametrize("region", ["US-CA", "US-IN", "US-ME", "US-SD"])
+def test_and_a_text_that_sells_nothing_has_none(region: str) -> None:
+    where = place_of(frozenset({NY}), frozenset({region}))
+    assert hours("sms", Purpose.INFORMATIONAL).at(where, local("2026-06-14 07:30", NY)).open
 
 
 def test_an_emergency_keeps_the_campaigns_own_schedule_and_needs_a_known_place() -> None:
