@@ -10,6 +10,7 @@ from engine.dispatch.ceilings import Ceiling
 from engine.dispatch.judge import Case, Verdict, allowed_by, known
 from engine.dispatch.refusal import Refusal
 from engine.outlook.choice import Choice
+from engine.rules import registry
 from engine.rules.account_limits import TenDlc
 from engine.rules.campaign import CampaignStatus
 from engine.rules.did_policy import Caps
@@ -21,18 +22,12 @@ from engine.store.campaigns import Campaign
 from engine.store.prospects import Prospect
 
 _DONE = {Channel.VOICE: "called", Channel.SMS: "texted"}
-_HELD = frozenset(
-    {
-        *(Refusal.NO_TIMEZONE, Refusal.NO_RULE, Refusal.MISSING_VALUE),
-        *(Refusal.REGISTRY_MISSING, Refusal.REGISTRY_STALE),
-    }
-)
+_COPY = frozenset({Refusal.REGISTRY_MISSING, Refusal.REGISTRY_STALE})
+_HELD = frozenset({Refusal.NO_TIMEZONE, Refusal.NO_RULE, Refusal.MISSING_VALUE, *_COPY})
 _WHOM = {
     Refusal.REGISTRY: "the number is on a do-not-call registry, without written consent or a business relationship",
     Refusal.NO_CONSENT: "the law asks for consent, and none of that class is on record",
     Refusal.ATTEMPT_CAP: "the person was contacted as often as a cap of the account, the campaign or a state allows",
-    Refusal.REGISTRY_MISSING: "a registry must be asked of which no copy is loaded",
-    Refusal.REGISTRY_STALE: "a registry must be asked whose copy is older than 31 days",
 }
 _NEXT_STEP = {
     CampaignStatus.CREATED: "once the campaign is started",
@@ -190,6 +185,8 @@ def _whom(subject: Subject, verdict: Verdict | None) -> tuple[str, Mapping[str, 
     }
     if verdict is None or verdict.refusal is None:
         return "no registry, missing consent or cap on contacts is against it", facts
+    if verdict.refusal in _COPY:
+        return registry.fault_of(case.copies, verdict.by, case.now.date()), facts | {"registry": verdict.by}
     return _WHOM[verdict.refusal], facts
 
 
