@@ -17,6 +17,7 @@ from engine.rules.did_policy import Caps
 from engine.rules.prospect import ProspectState
 from engine.rules.telephony import Channel
 from engine.rules.whereabouts import whereabouts
+from engine.rules.whom import wants
 from engine.rules.zones import zone, zone_problem
 from engine.store.campaigns import Campaign
 from engine.store.prospects import Prospect
@@ -170,21 +171,24 @@ def _suppression(subject: Subject, verdict: Verdict | None) -> tuple[str, Mappin
 
 
 def _whom(subject: Subject, verdict: Verdict | None) -> tuple[str, Mapping[str, object]]:
-    """Registries, consent and the caps per person; only what the campaign must ask is known."""
+    """Registries, consent and the caps per person. What nothing asks for is not looked up: it is null, not empty."""
     case = subject.case
+    asked = wants(case.campaign.kind)
     person = known(case.fact, case.now)
     passed = verdict is None or verdict.refusal is None
     basis = allowed_by(case.hint, case.fact, case.campaign, case.copies, case.now) if passed else ""
     facts = {
-        "registries": person.listed,
+        "registries": person.listed if asked.listed else None,
         "allowedBy": basis or None,
         "lastPurchaseAt": iso(person.relation.purchase_at) if person.relation.purchase_at else None,
         "lastInquiryAt": iso(person.relation.inquiry_at) if person.relation.inquiry_at else None,
-        "consent": person.consent.label,
-        "contacts": [iso(at) for at in sorted(person.contacts)],
+        "consent": person.consent.label if asked.consent else None,
+        "contacts": [iso(at) for at in sorted(person.contacts)] if asked.contacts else None,
     }
     if verdict is None or verdict.refusal is None:
-        return "no registry, missing consent or cap on contacts is against it", facts
+        unknown = [name for name in ("registries", "consent", "contacts") if facts[name] is None]
+        but = f" (not asked: {', '.join(unknown)})" if unknown else ""
+        return f"no registry, missing consent or cap on contacts is against it{but}", facts
     if verdict.refusal in _COPY:
         return registry.fault_of(case.copies, verdict.by, case.now.date()), facts | {"registry": verdict.by}
     return _WHOM[verdict.refusal], facts

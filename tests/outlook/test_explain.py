@@ -216,6 +216,26 @@ async def test_the_registry_that_cannot_be_asked_is_named_with_its_remedy(
     assert [reason for _, reason in (await attempted(api, found)).refused] == [refusal]
 
 
+async def test_what_nothing_asks_for_is_not_told_as_if_it_were_known(api: Api) -> None:
+    client = await api.client(numbers=[DID])
+    campaign = await started(client, NEW_YORK)
+    clear = "no registry, missing consent or cap on contacts is against it"
+    whom = check(await explained(client, campaign), "whom")
+    assert whom["says"] == f"{clear} (not asked: registries, consent)"
+    assert [whom["facts"][name] for name in ("registries", "consent", "contacts")] == [None, None, []]
+
+    await requiring(api, client, "registry")  # consent opens a listed number, so it is looked up as well
+    await load(api.runtime.db, api.runtime.clock, "US", [])
+    whom = check(await explained(client, campaign), "whom")
+    assert whom["says"] == clear
+    assert [whom["facts"][name] for name in ("registries", "consent", "contacts")] == [[], "none", []]
+
+    informational = await started(client, NEW_YORK, purpose="informational")
+    whom = check(await explained(client, informational), "whom")
+    assert whom["says"] == f"{clear} (not asked: registries, consent, contacts)"
+    assert [whom["facts"][name] for name in ("registries", "consent", "contacts")] == [None, None, None]
+
+
 async def test_a_campaign_that_is_not_dialing_is_the_first_answer(api: Api, client: Client) -> None:
     client = await api.client(numbers=[DID])
     campaign = await started(client, NEW_YORK)
