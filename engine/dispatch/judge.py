@@ -44,13 +44,14 @@ class Verdict(NamedTuple):
     """No `refusal`: contact them, a text with `message`.
 
     Else `written` is the reason on the prospect's row: due again at `again_at`, or cancelled for good without one.
-    Nothing is written where `written` is empty.
+    Nothing is written where `written` is empty. `by` names what bars them (`Barred.by`), for whoever explains it.
     """
 
     refusal: Refusal | None = None
     written: str = ""
     again_at: datetime | None = None
     message: Message | None = None
+    by: str = ""
 
 
 ALLOWED = Verdict()
@@ -181,13 +182,15 @@ def known(fact: Fact, now: datetime) -> Person:
 def _barred(barred: Barred, case: Case) -> Verdict:
     """What follows. Who is at a cap is due when it frees, inside the hours of that moment. Without the national copy
     nobody can be contacted, and the coordinator pauses the campaign; for want of a state's, its people wait."""
-    campaign, refusal = case.campaign, Refusal(barred.bar)
+    campaign, refusal, by = case.campaign, Refusal(barred.bar), barred.by
     if barred.free_at is not None and not campaign.is_direct:
         at = opening.first(campaign, case.hint.phone, case.fact.data, barred.free_at)
-        return Verdict(refusal, refusal, at)
+        return Verdict(refusal, refusal, at, by=by)
     if barred.bar in (Bar.REGISTRY_MISSING, Bar.REGISTRY_STALE) and not campaign.is_direct:
-        return Verdict(refusal) if barred.by == NATIONAL else Verdict(refusal, refusal, case.now + opening.HELD_FOR)
-    return Verdict(refusal, refusal)
+        if by == NATIONAL:
+            return Verdict(refusal, by=by)
+        return Verdict(refusal, refusal, case.now + opening.HELD_FOR, by=by)
+    return Verdict(refusal, refusal, by=by)
 
 
 def _sender(case: Case) -> Verdict | None:

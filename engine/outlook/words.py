@@ -10,29 +10,25 @@ from engine.dispatch.ceilings import Ceiling
 from engine.dispatch.judge import Case, Verdict, allowed_by, known
 from engine.dispatch.refusal import Refusal
 from engine.outlook.choice import Choice
+from engine.rules import registry
 from engine.rules.account_limits import TenDlc
 from engine.rules.campaign import CampaignStatus
 from engine.rules.did_policy import Caps
 from engine.rules.prospect import ProspectState
 from engine.rules.telephony import Channel
 from engine.rules.whereabouts import whereabouts
+from engine.rules.whom import wants
 from engine.rules.zones import zone, zone_problem
 from engine.store.campaigns import Campaign
 from engine.store.prospects import Prospect
 
 _DONE = {Channel.VOICE: "called", Channel.SMS: "texted"}
-_HELD = frozenset(
-    {
-        *(Refusal.NO_TIMEZONE, Refusal.NO_RULE, Refusal.MISSING_VALUE),
-        *(Refusal.REGISTRY_MISSING, Refusal.REGISTRY_STALE),
-    }
-)
+_COPY = frozenset({Refusal.REGISTRY_MISSING, Refusal.REGISTRY_STALE})
+_HELD = frozenset({Refusal.NO_TIMEZONE, Refusal.NO_RULE, Refusal.MISSING_VALUE, *_COPY})
 _WHOM = {
     Refusal.REGISTRY: "the number is on a do-not-call registry, without written consent or a business relationship",
     Refusal.NO_CONSENT: "the law asks for consent, and none of that class is on record",
     Refusal.ATTEMPT_CAP: "the person was contacted as often as a cap of the account, the campaign or a state allows",
-    Refusal.REGISTRY_MISSING: "a registry must be asked of which no copy is loaded",
-    Refusal.REGISTRY_STALE: "a registry must be asked whose copy is older than 31 days",
 }
 _NEXT_STEP = {
     CampaignStatus.CREATED: "once the campaign is started",
@@ -175,21 +171,26 @@ def _suppression(subject: Subject, verdict: Verdict | None) -> tuple[str, Mappin
 
 
 def _whom(subject: Subject, verdict: Verdict | None) -> tuple[str, Mapping[str, object]]:
-    """Registries, consent and the caps per person; only what the campaign must ask is known."""
+    """Registries, consent and the caps per person. What nothing asks for is not looked up: it is null, not empty."""
     case = subject.case
+    asked = wants(case.campaign.kind)
     person = known(case.fact, case.now)
     passed = verdict is None or verdict.refusal is None
     basis = allowed_by(case.hint, case.fact, case.campaign, case.copies, case.now) if passed else ""
     facts = {
-        "registries": person.listed,
+        "registries": person.listed if asked.listed else None,
         "allowedBy": basis or None,
         "lastPurchaseAt": iso(person.relation.purchase_at) if person.relation.purchase_at else None,
         "lastInquiryAt": iso(person.relation.inquiry_at) if person.relation.inquiry_at else None,
-        "consent": person.consent.label,
-        "contacts": [iso(at) for at in sorted(person.contacts)],
+        "consent": person.consent.label if asked.consent else None,
+        "contacts": [iso(at) for at in sorted(person.contacts)] if asked.contacts else None,
     }
     if verdict is None or verdict.refusal is None:
-        return "no registry, missing consent or cap on contacts is against it", facts
+        unknown = [name for name in ("registries", "consent", "contacts") if facts[name] is None]
+        but = f" (not asked: {', '.join(unknown)})" if unknown else ""
+        return f"no registry, missing consent or cap on contacts is against it{but}", facts
+    if verdict.refusal in _COPY:
+        return registry.fault_of(case.copies, verdict.by, case.now.date()), facts | {"registry": verdict.by}
     return _WHOM[verdict.refusal], facts
 
 

@@ -79,14 +79,19 @@ def unfit(registry: str, copies: Mapping[str, date], today: date) -> str:
     return "stale" if today - as_of > MOST_AGE else ""
 
 
-def check_copy(copies: Mapping[str, date], registry: str, today: date) -> None:
-    """Raises InvalidInput that says how to mend it, unless the registry's copy may be used."""
+def fault_of(copies: Mapping[str, date], registry: str, today: date) -> str:
+    """What is wrong with the registry's copy and how to mend it; empty when it may be used."""
     if not (wrong := unfit(registry, copies, today)):
-        return
+        return ""
     name = name_of(registry)
     found = "was never loaded" if wrong == "missing" else f"is of {copies[registry]}, older than {MOST_AGE.days} days"
-    fault = f"the copy of the {name} do-not-call registry {found}; load one: carillon dnc load FILE --registry {name}"
-    raise InvalidInput(fault, {"registry": fault})
+    return f"the copy of the {name} do-not-call registry {found}; load one: carillon dnc load FILE --registry {name}"
+
+
+def check_copy(copies: Mapping[str, date], registry: str, today: date) -> None:
+    """Raises InvalidInput that says how to mend it, unless the registry's copy may be used."""
+    if fault := fault_of(copies, registry, today):
+        raise InvalidInput(fault, {"registry": fault})
 
 
 class RegistryReader:

@@ -1,5 +1,6 @@
 """Why somebody is or is not contacted now: through the API, against the intent that it tells of."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +20,10 @@ from engine.store.did_caps import Wanted
 from tests.api.conftest import Serve
 from tests.api.harness import Api, Client
 from tests.conftest import LEGAL_HOUR
+from tests.whom.conftest import load
 
 NEW_YORK, TOLL_FREE, MUNICH, HONOLULU = "+12125550101", "+18005550101", "+4915112345678", "+18085550101"
+PENNSYLVANIA = "+12155550147"
 DID = "+12135550100"
 NIGHT = datetime(2026, 3, 12, 4, 0, tzinfo=UTC)  # midnight in New York
 
@@ -55,6 +58,13 @@ def refused(found: Mapping[str, Any]) -> list[str]:
 async def execute(api: Api, statement: str, **params: object) -> None:
     async with api.runtime.db.begin() as conn:
         await conn.execute(text(statement), params)
+
+
+async def requiring(api: Api, client: Client, what: str) -> None:
+    """From now on the account must ask for it: `registry` or `consent`."""
+    settings = json.dumps({"compliance": {f"require_{what}": True}})
+    update = "update accounts set settings = cast(:s as jsonb) where id = :a"
+    await execute(api, update, s=settings, a=client.account_id)
 
 
 async def attempted(api: Api, found: Mapping[str, Any]) -> IntentBatch:
@@ -177,6 +187,53 @@ async def test_the_suppressed_are_never_contacted(api: Api, client: Client) -> N
     done = await explained(client, campaign)
     assert refused(done) == ["due", "suppression"]
     assert done["answer"].endswith("this person was cancelled (suppressed)")
+
+
+@pytest.mark.parametrize(
+    ("copies", "refusal", "registry", "says"),
+    [
+        ({}, "registry_missing", "national", "was never loaded"),
+        ({"US": 32}, "registry_stale", "national", "is of {of}, older than 31 days"),
+        ({"US": 0}, "registry_missing", "PA", "was never loaded"),
+        ({"US": 0, "US-PA": 32}, "registry_stale", "PA", "is of {of}, older than 31 days"),
+    ],
+)
+async def test_the_registry_that_cannot_be_asked_is_named_with_its_remedy(
+    api: Api, copies: dict[str, int], refusal: str, registry: str, says: str
+) -> None:
+    client = await api.client(numbers=[DID])
+    campaign = await started(client, PENNSYLVANIA)
+    await requiring(api, client, "registry")
+    clock = api.runtime.clock
+    for code, age in copies.items():
+        await load(api.runtime.db, clock, code, [], clock.now().date() - timedelta(days=age))
+    found = await explained(client, campaign, PENNSYLVANIA)
+    assert refused(found) == ["whom"]
+    fault = says.format(of=clock.now().date() - timedelta(days=32))
+    remedy = f"load one: carillon dnc load FILE --registry {registry}"
+    assert f"the copy of the {registry} do-not-call registry {fault}; {remedy}" in found["answer"]
+    assert check(found, "whom")["facts"]["registry"] == {"national": "US", "PA": "US-PA"}[registry]
+    assert [reason for _, reason in (await attempted(api, found)).refused] == [refusal]
+
+
+async def test_what_nothing_asks_for_is_not_told_as_if_it_were_known(api: Api) -> None:
+    client = await api.client(numbers=[DID])
+    campaign = await started(client, NEW_YORK)
+    clear = "no registry, missing consent or cap on contacts is against it"
+    whom = check(await explained(client, campaign), "whom")
+    assert whom["says"] == f"{clear} (not asked: registries, consent)"
+    assert [whom["facts"][name] for name in ("registries", "consent", "contacts")] == [None, None, []]
+
+    await requiring(api, client, "registry")  # consent opens a listed number, so it is looked up as well
+    await load(api.runtime.db, api.runtime.clock, "US", [])
+    whom = check(await explained(client, campaign), "whom")
+    assert whom["says"] == clear
+    assert [whom["facts"][name] for name in ("registries", "consent", "contacts")] == [[], "none", []]
+
+    informational = await started(client, NEW_YORK, purpose="informational")
+    whom = check(await explained(client, informational), "whom")
+    assert whom["says"] == f"{clear} (not asked: registries, consent, contacts)"
+    assert [whom["facts"][name] for name in ("registries", "consent", "contacts")] == [None, None, None]
 
 
 async def test_a_campaign_that_is_not_dialing_is_the_first_answer(api: Api, client: Client) -> None:
