@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     did_health: Literal["live", "all"] = "live"  # whose calls and texts count for the health of numbers
     did_policy: str = ""  # JSON that changes `rules.did_policy`'s table
     reputation_provider: str = "simulated"  # empty: none is asked
-    sms_gap_s: int = 900
-    sms_jitter_s: int = 120
+    sms_gap_s: int = Field(default=900, ge=900)  # engine seconds; that a number sends four in an hour rests on it alone
+    sms_jitter_s: int = Field(default=120, ge=0)
     sms_per_second: float = 20.0  # one-off texts of one number; campaigns keep the gap instead
     max_calls_per_second: float = 1000.0
 

@@ -100,7 +100,12 @@ def _exists(module: str) -> bool:
 
 def _wrong_settings(error: Any) -> str:
     """A pydantic error of `engine.settings`, in one line; pydantic itself is not imported here, to start fast."""
-    return "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
+    return "; ".join(f"{_variable('.'.join(map(str, wrong['loc'])))}: {wrong['msg']}" for wrong in error.errors())
+
+
+def _variable(field: str) -> str:
+    """The environment's name of a setting; those of every platform are named so already."""
+    return field if field.isupper() else f"CARILLON_{field.upper()}"
 
 
 def _fail(message: str) -> None:

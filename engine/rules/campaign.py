@@ -1,7 +1,8 @@
 """The life of a campaign, as one table. `store.campaigns` guards the same moves in SQL.
 
 A campaign is `created`, takes prospects, and is started once. Pause and resume move between `dialing` and `paused`. It
-ends `completed` when no prospect is open, `cancelled` when told so, `failed` when it can never run.
+ends `completed` when no prospect is open, or `cancelled` when told so. `failed` is for one that can never run: clients
+know the word, but nothing leads there yet, for every reason known today can be mended and so pauses.
 """
 
 from enum import StrEnum
@@ -22,14 +23,13 @@ class Action(StrEnum):
     RESUME = "resume"
     CANCEL = "cancel"
     COMPLETE = "complete"  # by the coordinator
-    FAIL = "fail"  # by the coordinator
 
 
 S, A = CampaignStatus, Action
 
 TRANSITIONS: dict[CampaignStatus, dict[Action, CampaignStatus]] = {
     S.CREATED: {A.START: S.DIALING, A.CANCEL: S.CANCELLED},
-    S.DIALING: {A.PAUSE: S.PAUSED, A.CANCEL: S.CANCELLED, A.COMPLETE: S.COMPLETED, A.FAIL: S.FAILED},
+    S.DIALING: {A.PAUSE: S.PAUSED, A.CANCEL: S.CANCELLED, A.COMPLETE: S.COMPLETED},
     S.PAUSED: {A.RESUME: S.DIALING, A.CANCEL: S.CANCELLED},
     S.COMPLETED: {},
     S.CANCELLED: {},

@@ -248,18 +248,18 @@ async def complete_if_done(engine: AsyncEngine, campaign_id: int, now: datetime)
         return await _move(conn, campaign_id, Action.COMPLETE, now) is not None
 
 
-async def fail(
-    engine: AsyncEngine, campaign_id: int, reason: str, now: datetime, events: Sequence[str] = ()
-) -> Campaign | None:
-    """Ends a dialing campaign that can never run, with encoded `events`; None when it was no longer dialing."""
-    return await _stop(engine, campaign_id, Action.FAIL, reason, now, events)
-
-
 async def pause_for(
     engine: AsyncEngine, campaign_id: int, reason: str, now: datetime, events: Sequence[str] = ()
 ) -> Campaign | None:
-    """Pauses a dialing campaign on the engine's own account; as `fail`. Does not wait for tickets."""
-    return await _stop(engine, campaign_id, Action.PAUSE, reason, now, events)
+    """Pauses a dialing campaign on the engine's own account, with encoded `events`; None when it was no longer dialing.
+    Does not wait for tickets."""
+    async with locked(engine, campaign_id) as conn:
+        moved = await _move(conn, campaign_id, Action.PAUSE, now, reason)
+        if moved is not None:
+            detail = {"reason": reason}
+            await audit.record(conn, moved.account_id, "engine", "campaign.pause", moved.public_id, now, detail)
+            await outbox.publish(conn, {moved.account_id: events})
+    return moved
 
 
 @asynccontextmanager
@@ -288,18 +288,6 @@ def refusal(campaign: Campaign, action: str) -> Conflict:
         f"cannot {action} a campaign that is {campaign.status}; allowed now: {', '.join(allowed) or 'nothing'}",
         {"status": str(campaign.status), "allowed": allowed},
     )
-
-
-async def _stop(
-    engine: AsyncEngine, campaign_id: int, action: Action, reason: str, now: datetime, events: Sequence[str]
-) -> Campaign | None:
-    async with locked(engine, campaign_id) as conn:
-        moved = await _move(conn, campaign_id, action, now, reason)
-        if moved is not None:
-            detail = {"reason": reason}
-            await audit.record(conn, moved.account_id, "engine", f"campaign.{action}", moved.public_id, now, detail)
-            await outbox.publish(conn, {moved.account_id: events})
-    return moved
 
 
 async def _move(

@@ -1,5 +1,6 @@
 """The `carillon` command."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,23 @@ def test_help_lists_every_command_and_imports_none() -> None:
     assert all(f"│ {name} " in done.stdout for name in COMMANDS)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert imported.isdisjoint({"sqlalchemy", "psycopg", "pydantic", "aiohttp", "dramatiq", "redis", "fastapi"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [("SMS_GAP_S", "899", "greater than or equal to 900"), ("SMS_JITTER_S", "-1", "greater than or equal to 0")],
+)
+def test_a_gap_that_would_let_five_texts_into_an_hour_is_refused(name: str, value: str, fault: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "api_min.cli.main", "check"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"DATABASE_URL": "x", "REDIS_URL": "x", f"CARILLON_{name}": value},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Set the environment right. CARILLON_{name}: Input should be {fault}\n"
 
 
 def test_a_process_gets_its_arguments_as_they_are() -> None:
