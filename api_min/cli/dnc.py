@@ -39,8 +39,11 @@ def load(
     code, day = registry.code_of(registry_name), _day(as_of)
     console = Console()
     reader, digest = _read(file, console)
-    asyncio.run(_load(code, day, reader, digest))
+    today = asyncio.run(_load(code, day, reader, digest))
     console.print(f"{reader.numbers:,} numbers of the {registry.name_of(code)} registry as of {day}, in use now")
+    if registry.unfit(code, {code: day}, today):
+        too_old = f"this copy is older than {MOST_AGE.days} days"
+        console.print(f"warning: {too_old}: marketing that must ask it stops as long as no newer one is loaded")
 
 
 @app.command("list")
@@ -83,12 +86,14 @@ def _read(file: Path, console: Console) -> tuple[RegistryReader, bytes]:
     return reader, digest.digest()
 
 
-async def _load(code: str, day: date, reader: RegistryReader, digest: bytes) -> None:
+async def _load(code: str, day: date, reader: RegistryReader, digest: bytes) -> date:
+    """Returns the day of the load, by engine time."""
     async with running(Settings()) as runtime:
         now = runtime.clock.now()
         if day > now.date() + timedelta(days=1):  # it may be tomorrow where the registry is
             raise InvalidInput(f"--as-of: {day} is in the future", {"as_of": str(day)})
         await registries.replace(runtime.db, code, day, reader.blocks, reader.numbers, now, digest)
+        return now.date()
 
 
 async def _current() -> tuple[list[Copy], date]:

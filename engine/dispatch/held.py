@@ -1,13 +1,14 @@
 """Prospects that an intent did not contact, written down in its transaction: cancelled for good, or due later."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.dispatch.campaigns import CampaignFacts
 from engine.dispatch.compose import SUPPRESSED
 from engine.dispatch.hints import Hint
 from engine.ids import encode
@@ -49,7 +50,13 @@ class Held:
             self.cancelled.append((hint, reason))
 
 
-async def write_held(conn: AsyncConnection, held: Held, now: datetime, deltas: dict[int, Delta]) -> None:
+async def write_held(
+    conn: AsyncConnection,
+    held: Held,
+    campaigns: Mapping[int, CampaignFacts],
+    now: datetime,
+    deltas: dict[int, Delta],
+) -> None:
     """Writes them, tells of those cancelled, and adds to `deltas` what they change."""
     if held.later:
         await conn.execute(
@@ -76,7 +83,8 @@ async def write_held(conn: AsyncConnection, held: Held, now: datetime, deltas: d
     for hint, reason in held.cancelled:
         if reason == SUPPRESSED:
             deltas[hint.campaign_id].add("suppressed", 1)
-        events.setdefault(hint.account_id, []).append(event_of(hint, reason, now).encode())
+        event = event_of(hint, reason, campaigns[hint.campaign_id].is_direct, now)
+        events.setdefault(hint.account_id, []).append(event.encode())
     await outbox.publish(conn, events)
 
 
@@ -94,14 +102,24 @@ def _retries(hints: Iterable[Hint]) -> list[int]:
     return [hint.campaign_id for hint in hints if hint.attempt > 1]
 
 
-def event_of(hint: Hint, reason: str, now: datetime) -> Event:
-    """A campaign's prospect may not be contacted; a message, one-off or refused for its words, has failed."""
-    campaign_id, prospect_id = encode("camp", hint.campaign_id), encode("pros", hint.prospect_id)
+def event_of(hint: Hint, reason: str, is_one_off: bool, now: datetime) -> Event:
+    """Somebody may not be contacted; a message, one-off or refused for its words, has failed."""
     if reason in _DO_NOT_CONTACT and not hint.is_one_off_text:
-        facts = {"campaignId": campaign_id, "prospectId": prospect_id, "phone": hint.phone, "reason": reason}
-        return Event("campaign.prospect.dnc", now, facts, unique_id=prospect_id)
+        return left_alone(hint.campaign_id, hint.prospect_id, hint.phone, reason, is_one_off, now)
     public_id = encode("msg", hint.prospect_id)
-    owner = {} if hint.is_one_off_text else {"campaignId": campaign_id, "prospectId": prospect_id}
+    owner = {} if is_one_off else _of_campaign(hint.campaign_id, hint.prospect_id)
     status = reason if reason == SUPPRESSED else "failed"
     facts = {"id": public_id, **owner, "from": hint.from_number, "to": hint.phone, "status": status, "reason": reason}
     return Event("sms.failed", now, facts, unique_id=public_id)
+
+
+def left_alone(campaign_id: int, prospect_id: int, phone: str, reason: str, is_one_off: bool, now: datetime) -> Event:
+    """A campaign's prospect may not be contacted, or somebody by a one-off call: that is known by its own id, for no
+    client ever sees the campaign which holds it."""
+    name = encode("call" if is_one_off else "pros", prospect_id)
+    whose = {"id": name} if is_one_off else _of_campaign(campaign_id, prospect_id)
+    return Event("campaign.prospect.dnc", now, {**whose, "phone": phone, "reason": reason}, unique_id=name)
+
+
+def _of_campaign(campaign_id: int, prospect_id: int) -> dict[str, str]:
+    return {"campaignId": encode("camp", campaign_id), "prospectId": encode("pros", prospect_id)}

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine import metrics
 from engine.clock import Clock, iso, real_now
+from engine.dispatch.held import left_alone
 from engine.ids import encode, new_id
 from engine.rules import did_health, did_pool, opt_out, segments
 from engine.rules import inbound as answers
@@ -295,19 +296,12 @@ def _opted_out(new: NewMessage, reading: Reading) -> Event:
 
 
 def _left_alone(contact: Contact, phone: str, now: datetime) -> Event:
-    """A campaign's prospect is not contacted any more; a one-off text that was still queued has failed."""
+    """A prospect or a one-off call is not contacted any more; a one-off text that was still queued has failed."""
     if contact.is_direct and contact.channel == Channel.SMS:
         name = encode("msg", contact.prospect_id)
         facts = {"id": name, "from": contact.sender, "to": phone, "status": "suppressed", "reason": OPTED_OUT}
         return Event("sms.failed", now, facts, tracking_id=name, unique_id=name)
-    name = encode("pros", contact.prospect_id)
-    payload = {
-        "campaignId": encode("camp", contact.campaign_id),
-        "prospectId": name,
-        "phone": phone,
-        "reason": OPTED_OUT,
-    }
-    return Event("campaign.prospect.dnc", now, payload, unique_id=name)
+    return left_alone(contact.campaign_id, contact.prospect_id, phone, OPTED_OUT, contact.is_direct, now)
 
 
 def _of_call(

@@ -194,7 +194,7 @@ async def commit_intents(engine: AsyncEngine, hints: Sequence[Hint], context: In
             until = opening.not_after(campaign, hint.phone, data, now, context.clock)
             granted = Intent(hint, tries[id_], campaign, deadline, now, check_at, data, until, messages.get(id_))
             batch.granted.append(granted)
-        await write_held(conn, held, now, deltas)
+        await write_held(conn, held, campaigns, now, deltas)
         await counts.add(conn, deltas, context.writer)
     return batch
 

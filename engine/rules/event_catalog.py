@@ -181,7 +181,7 @@ _CAMPAIGN_EVENTS = (
     ),
     _E(
         "campaign.prospect.dnc",
-        "A prospect may not be contacted",
+        "A prospect, or the person of a one-off call, may not be contacted",
         p.CampaignProspectDnc,
         {
             "campaignId": "camp_059rcwamerv0j",

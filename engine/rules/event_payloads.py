@@ -172,8 +172,11 @@ class CampaignCallEnded(CampaignCall, _Ended):
 
 
 class CampaignProspectDnc(Payload):
-    campaign_id: str
-    prospect_id: str
+    """Of a prospect its campaign and itself; of a one-off call, which has neither, the call."""
+
+    id: str | None = Field(None, description="of a one-off call, as the API shows it")
+    campaign_id: str | None = None
+    prospect_id: str | None = None
     phone: str = E164
     reason: str
 

@@ -80,7 +80,7 @@ class Intents(Rows):
             intent = Intent(hint, 0, campaign, deadline, now, check_at, data, until, message)
             batch.granted.append(self._reserve(intent, channel))
         leave_queue(deltas, allowed, _in_progress(channel))
-        self._write_held(held, deltas)
+        self._write_held(held, campaigns, deltas)
         self.count(deltas)
         return batch
 
@@ -171,7 +171,7 @@ class Intents(Rows):
         person.state, person.reason = _in_progress(channel), None
         return granted
 
-    def _write_held(self, held: Held, deltas: dict[int, Delta]) -> None:
+    def _write_held(self, held: Held, campaigns: Mapping[int, CampaignFacts], deltas: dict[int, Delta]) -> None:
         for hint, reason, at in held.later:
             person = self.prospects[hint.prospect_id]
             if person.state == ProspectState.QUEUED:
@@ -182,7 +182,8 @@ class Intents(Rows):
         for hint, reason in held.cancelled:
             person = self.prospects[hint.prospect_id]
             person.state, person.reason, person.next_at = ProspectState.CANCELLED, reason, NEVER
-            events.setdefault(hint.account_id, []).append(event_of(hint, reason, self.clock.now()).encode())
+            event = event_of(hint, reason, campaigns[hint.campaign_id].is_direct, self.clock.now())
+            events.setdefault(hint.account_id, []).append(event.encode())
         leave_queue(deltas, [hint for hint, _ in held.cancelled], ProspectState.CANCELLED)
         for hint, reason in held.cancelled:
             if reason == SUPPRESSED:

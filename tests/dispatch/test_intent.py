@@ -4,12 +4,15 @@ import asyncio
 from collections import deque
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from sqlalchemy import text
 
 from engine.clock import Clock, add, starting_at
 from engine.dispatch.hints import Hint, Job, take_batch
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
+from engine.ids import encode
+from engine.rules.event_catalog import BY_TYPE
 from engine.rules.states import rules
 from engine.rules.telephony import Channel
 from engine.rules.zones import zone
@@ -92,6 +95,25 @@ async def test_an_opt_out_that_came_first_is_seen(world: World, clock: Clock) ->
     assert rows == [(PHONES[3], "suppressed")]
     events = await world.execute("select body from outbox")
     assert "campaign.prospect.dnc" in str(events)
+
+
+async def test_a_one_off_call_to_somebody_suppressed_is_told_by_its_own_id(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:1])
+    await world.execute("update campaigns set is_direct = true where id = :c", c=campaign)
+    (hint,) = await world.hints(campaign, await world.did())
+    await world.execute(
+        "insert into suppressions values (:account, :phone, 'stop', 'sms', :now)",
+        account=world.account_id, phone=hint.phone, now=datetime.now(UTC),
+    )  # fmt: skip
+
+    batch = await commit_intents(world.db, [hint], context(clock))
+
+    assert reasons(batch) == [Refusal.SUPPRESSED]
+    ((body,),) = await world.execute("select body from outbox")
+    told, name = orjson.loads(str(body)), encode("call", hint.prospect_id)
+    assert (told["type"], told["uniqueId"]) == ("campaign.prospect.dnc", name)
+    assert told["payload"] == {"id": name, "phone": hint.phone, "reason": "suppressed"}
+    BY_TYPE[told["type"]].payload.model_validate(told["payload"])
 
 
 @pytest.mark.parametrize("status", ["created", "paused", "cancelled", "completed", "failed"])

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from engine.clock import Clock
+from engine.ids import encode
 from engine.rules.did_health import Kind
 from engine.rules.inbound import reply
 from engine.rules.opt_out import Meaning
@@ -62,14 +63,16 @@ async def test_what_is_under_way_or_over_is_left(world: World, write: Write, clo
 
 async def test_one_off_contacts_are_cancelled_too_and_answers_are_not(world: World, write: Write, clock: Clock) -> None:
     await write("HELP")
+    call = None
     for channel in ("voice", "sms"):
         direct = await world.campaign(channel, phones=[PERSON])
         await world.execute("update campaigns set is_direct = true where id = :c", c=direct)
         await world.execute('update prospects set data = \'{"from": "+12135550100"}\' where campaign_id = :c', c=direct)
+        call = call or (await world.hints(direct, 0))[0].prospect_id
     await write("STOP")
     assert len(await replies(world)) == 2
     told = {event["type"]: event["payload"] for event in await events(world)}
-    assert told["campaign.prospect.dnc"]["reason"] == "opted_out"
+    assert told["campaign.prospect.dnc"] == {"id": encode("call", call), "phone": PERSON, "reason": "opted_out"}
     assert {name: told["sms.failed"][name] for name in ("from", "to", "status", "reason")} == {
         "from": OURS,
         "to": PERSON,

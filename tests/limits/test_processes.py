@@ -1,7 +1,12 @@
 """One limit over several processes, with one of them killed and Redis flushed in the middle.
 
-Measured twice: by the slots as they were granted, and at the door of the simulated carrier, by its own log. Twenty
-seconds here; `CARILLON_LIMITS_TEST_S=120` is the whole test.
+Measured twice: by the slots as they were granted, and at the door of the simulated carrier, by its own log. The slots
+must keep the rate exactly, in every window. The door's bound is wider by one call and by what the rate gives in
+`ARRIVAL_S`: that much later than the last look at the clock a request may be read, so a late one may be followed by a
+punctual one. How long a request waited in the carrier before it was noted, it notes itself (`lag_s`), and is taken off.
+
+Twenty seconds here; `CARILLON_LIMITS_TEST_S=120`, alone on a machine, is the whole test: only then must the calls that
+were placed reach 97 % of the rate by themselves, without those that a busy machine missed.
 """
 
 import asyncio
@@ -21,6 +26,7 @@ from engine.embedded.servers import Servers
 from engine.limits.slots import HORIZON_S, LATE_S
 
 SECONDS = float(os.environ.get("CARILLON_LIMITS_TEST_S", "20"))
+IS_WHOLE = SECONDS >= 120
 RATE = 50.0
 PROCESSES = 3
 PLACER = Path(__file__).with_name("placer.py")
@@ -78,3 +84,5 @@ async def test_the_limit_holds_and_is_used_through_a_kill_and_a_flush(
     assert len(stamps) >= 0.97 * RATE * granted_s
     # What the killed process held, a second at most, is lost; what a busy machine missed is told apart.
     assert len(placed) + missed >= 0.97 * RATE * (placed_s - HORIZON_S)
+    if IS_WHOLE:
+        assert len(placed) >= 0.97 * RATE * placed_s

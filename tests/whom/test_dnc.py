@@ -64,6 +64,20 @@ async def test_a_file_is_loaded_listed_and_replaced(
     assert f"until {today + timedelta(days=31)}" in out.replace("\n", " ")
 
 
+@pytest.mark.parametrize(("age", "is_warned"), [(29, False), (40, True)])
+async def test_a_copy_that_is_too_old_already_is_loaded_with_a_warning(
+    db: AsyncEngine, environment: dict[str, str], tmp_path: Path, age: int, is_warned: bool
+) -> None:
+    file, day = tmp_path / "dnc.txt", real_now().date() - timedelta(days=age)
+    file.write_text("2155550147\n")
+    code, out, err = await carillon("dnc", "load", str(file), "--registry", "PA", "--as-of", str(day), **environment)
+    said = " ".join(out.split())
+    assert (code, "in use now" in said) == (0, True), err
+    warning = "warning: this copy is older than 31 days: marketing that must ask it stops as long as no newer one is"
+    assert (warning in said) is is_warned
+    assert (await copies(db))["US-PA"].as_of == day
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "said"),
     [
