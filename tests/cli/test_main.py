@@ -45,9 +45,37 @@ def test_help_lists_every_command_and_imports_none() -> None:
     assert imported.isdisjoint({"sqlalchemy", "psycopg", "pydantic", "aiohttp", "dramatiq", "redis", "fastapi"})
 
 
-def test_a_process_gets_its_arguments_as_they_are() -> None:
-    done = carillon("process", "--name", "x", "-n3", "plain", "--help")
-    assert done.stdout == "__main__ ['--name', 'x', '-n3', 'plain', '--help']\n"
+def test_a_process_runs_as_main() -> None:
+    assert carillon("process").stdout == "__main__ []\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--help", "--port", "9000"]])
+def test_help_of_a_process_says_what_it_is_and_starts_nothing(arguments: list[str]) -> None:
+    done = carillon("process", *arguments)
+    assert done.returncode == 0
+    assert "A process." in done.stdout
+    assert "environment variables configure it" in " ".join(done.stdout.split())
+    assert "__main__" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--port", "9000"], ["-n3"], ["plain"], ["--port=9000", "--name", "x"]])
+def test_a_process_refuses_arguments(arguments: list[str]) -> None:
+    done = carillon("process", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"not understood: {' '.join(arguments)}" in done.stderr
+
+
+def test_a_process_refuses_arguments_before_it_reads_its_settings() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "api_min.cli.main", "api", "--port", "9000"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": ""},
+    )
+    assert done.returncode == 2
+    assert "DATABASE_URL" not in done.stderr
 
 
 def test_a_sub_application_gets_its_arguments() -> None:
