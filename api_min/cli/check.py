@@ -13,7 +13,7 @@ from engine.errors import InvalidInput
 from engine.runtime import load_rules
 from engine.settings import Settings
 from engine.store import clock
-from engine.store.database import connect
+from engine.store.database import connect, reaching
 
 MOST_PROBLEMS = 20  # printed per checker
 
@@ -52,8 +52,9 @@ async def _run(settings: Settings, promises: Sequence[str], carrier_log: Path | 
     load_rules(settings)  # the same as decided
     engine = connect(settings.sqlalchemy_url, pool_size=1, statement_timeout_ms=0, idle_in_transaction_ms=0)
     try:
-        async with engine.connect() as conn:
-            engine_clock = await clock.read(conn)
+        with reaching():
+            async with engine.connect() as conn:
+                engine_clock = await clock.read(conn)
         creates = read_creates(carrier_log) if carrier_log else None
         evidence = Evidence(
             engine,

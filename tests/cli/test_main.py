@@ -1,5 +1,6 @@
 """The `carillon` command."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,37 @@ def test_a_missing_variable_is_named() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "DATABASE_URL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["migrate"], ["key", "create", "--name", "x", "--account", "y"], ["check"], ["relay"], ["api"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_database_that_is_away_is_one_line_without_credentials(arguments: list[str]) -> None:
+    with socket.socket() as reserved:  # bound and not listening: it refuses
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "api_min.cli.main", *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={
+                "PATH": "",
+                "DATABASE_URL": f"postgresql://jane:s3cret@127.0.0.1:{port}/calls",
+                "REDIS_URL": "redis://127.0.0.1:1/1",
+                "CARILLON_SECRET": "a long random text",
+                "CARILLON_PORT": "0",
+            },
+            timeout=60,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("PostgreSQL cannot be reached: start it, or set DATABASE_URL right")
+    assert f"port {port}" in line
+    assert "jane" not in line
+    assert "s3cret" not in line
 
 
 def test_a_wrong_name_is_corrected() -> None:
