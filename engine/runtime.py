@@ -26,7 +26,7 @@ from engine.rules.window import use_rows
 from engine.rules.zones import use_packaged_tzdata
 from engine.settings import Settings
 from engine.store import clock as clock_store
-from engine.store.database import check_server, connect
+from engine.store.database import check_server, connect, reaching
 
 REDIS_TIMEOUT_S = 2.0
 
@@ -53,7 +53,8 @@ class Runtime:
     async def open(cls, settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> Self:
         """`keyed` is for workers and coordinators: see `engine.store.database.connect`.
 
-        Raises Misconfigured when the database server would break a promise, or the rules file cannot be used.
+        Raises Misconfigured when the database server would break a promise, or the rules file cannot be used, and
+        Unavailable when the server cannot be reached.
         """
         use_packaged_tzdata()
         load_rules(settings)
@@ -64,8 +65,9 @@ class Runtime:
             idle_in_transaction_ms=settings.idle_in_transaction_ms,
         )
         try:
-            await check_server(db)
-            clock = await clock_store.load(db)
+            with reaching():
+                await check_server(db)
+                clock = await clock_store.load(db)
         except BaseException:
             await db.dispose()
             raise

@@ -12,8 +12,8 @@ import typer
 
 from engine.errors import CarillonError, Misconfigured
 
-# name → (target, help). A target with a colon is a `typer.Typer`; one without is run as `python -m target` would,
-# in this process. To add a command is to add a line.
+# name → (target, help). A target with a colon is a `typer.Typer`; one without is a process, which takes no arguments:
+# it is run as `python -m target` would, in this process. To add a command is to add a line.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("api_min.cli.demo:app", "Run the main job on real-looking input and check the promises."),
     "dev": ("api_min.cli.dev:app", "Everything in one terminal, on embedded servers."),
@@ -37,12 +37,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "chaos": ("api_min.cli.chaos:app", "Break a whole stack under load, and check the promises."),
 }
 
-_ARGUMENTS_ARE_THE_TARGETS = {
+_ARGUMENTS_ARE_THE_TARGETS: dict[str, Any] = {
     "allow_extra_args": True,
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
     "help_option_names": [],
 }
+# Refused here by name: a process would never see them, and serve where nobody expects it.
+_ARGUMENTS_ARE_WRONG: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
+_OF_A_PROCESS = (
+    "Runs until SIGTERM. It takes no arguments: environment variables configure it, see Settings in README.md."
+)
 
 
 def build(commands: Mapping[str, tuple[str, str]] = COMMANDS) -> typer.Typer:
@@ -55,7 +60,13 @@ def build(commands: Mapping[str, tuple[str, str]] = COMMANDS) -> typer.Typer:
     )
     app.callback()(lambda: None)  # keeps `app` a group even with one command
     for name, (target, help_text) in commands.items():
-        app.command(name, help=help_text, context_settings=_ARGUMENTS_ARE_THE_TARGETS)(_runner(name, target))
+        command = app.command(
+            name,
+            help=f"{help_text}\n\n{_OF_A_PROCESS}" if _is_process(target) else help_text,
+            short_help=help_text,
+            context_settings=_ARGUMENTS_ARE_WRONG if _is_process(target) else _ARGUMENTS_ARE_THE_TARGETS,
+        )
+        command(_runner(name, target))
     return app
 
 
@@ -75,9 +86,15 @@ def main() -> None:
 
 def _runner(name: str, target: str) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
+        if _is_process(target) and context.args:
+            context.fail(f"not understood: {' '.join(context.args)}. Environment variables configure this command")
         _run(name, target, context.args)
 
     return run
+
+
+def _is_process(target: str) -> bool:
+    return ":" not in target
 
 
 def _run(name: str, target: str, arguments: list[str]) -> None:
@@ -87,7 +104,7 @@ def _run(name: str, target: str, arguments: list[str]) -> None:
     if attribute:
         getattr(importlib.import_module(module), attribute)(args=arguments, prog_name=f"carillon {name}")
     else:
-        sys.argv[1:] = arguments
+        sys.argv[1:] = []
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -3,6 +3,7 @@
 import typer
 
 from engine.settings import Settings
+from engine.store.database import reaching
 from engine.store.migrate import upgrade
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -11,4 +12,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def migrate() -> None:
     """Bring the database at DATABASE_URL to the newest schema."""
-    upgrade(Settings().sqlalchemy_url)
+    url = Settings().sqlalchemy_url
+    with reaching():
+        upgrade(url)

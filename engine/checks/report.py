@@ -48,6 +48,12 @@ CHECKS = (
     Check("P6", events.causes_come_first),
     Check("P7", tenants.accounts_agree),
 )
+PROMISES = tuple(sorted({each.promise for each in CHECKS}))
+# No row and no carrier's log tells when a pause was answered (P3) or that Redis was lost (P8).
+SHOWN_ELSEWHERE = {
+    "P3": "when a pause was answered is not recorded: `carillon simulate` and `carillon chaos` check it",
+    "P8": "it is the other promises while Redis is lost: `carillon simulate` and `carillon chaos` flush it",
+}
 
 
 @dataclass(frozen=True, slots=True)

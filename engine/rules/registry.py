@@ -85,7 +85,8 @@ def fault_of(copies: Mapping[str, date], registry: str, today: date) -> str:
         return ""
     name = name_of(registry)
     found = "was never loaded" if wrong == "missing" else f"is of {copies[registry]}, older than {MOST_AGE.days} days"
-    return f"the copy of the {name} do-not-call registry {found}; load one: carillon dnc load FILE --registry {name}"
+    load = f"carillon dnc load FILE --registry {name} --as-of DATE"
+    return f"the copy of the {name} do-not-call registry {found}; load one: {load}"
 
 
 def check_copy(copies: Mapping[str, date], registry: str, today: date) -> None:

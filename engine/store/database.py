@@ -1,12 +1,16 @@
 """The connection to PostgreSQL: one engine per process, with the session settings that the promises need."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from engine.errors import Misconfigured
+from engine.errors import Misconfigured, Unavailable
 from engine.store.hosts import ask_last_first, sqlalchemy_url
 
 # A client that stops inside a transaction would block a pause for as long as it likes (DESIGN 2a).
@@ -32,6 +36,8 @@ _WATCH_SERVER = {
 _WATCH_CLIENT = (
     " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000"
 )
+
+_USER = re.compile(r'(?:user|role) "[^"]*"')  # as PostgreSQL names it when it turns somebody away
 
 # The server ended the session of a client that stood still in a transaction; or it is a standby, or has become one.
 _OUTAGES = (IdleInTransactionSessionTimeout, ReadOnlySqlTransaction)
@@ -87,6 +93,19 @@ def _tell_outages(engine: Engine) -> None:
         if isinstance(cause, _OUTAGES) and isinstance(failed, InternalError):
             context.is_disconnect = True
             raise OperationalError(failed.statement, failed.params, cause, connection_invalidated=True)
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """For what is done first with a database. Raises Unavailable, with the remedy and no word of the credentials, when
+    no connection is made."""
+    try:
+        yield
+    except OperationalError as error:
+        if error.statement is not None:
+            raise
+        reason = _USER.sub("the user in DATABASE_URL", str(error.orig))
+        raise Unavailable(f"PostgreSQL cannot be reached: start it, or set DATABASE_URL right ({reason})") from error
 
 
 async def check_server(engine: AsyncEngine) -> None:

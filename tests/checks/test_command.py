@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api_min.cli.check import MOST_PROBLEMS, app, render
-from engine.checks.report import CHECKS, Result
+from engine.checks.report import CHECKS, PROMISES, SHOWN_ELSEWHERE, Result
 from engine.errors import InvalidInput
 
 
@@ -39,6 +39,24 @@ def test_a_create_without_an_attempt_fails(tmp_path: Path) -> None:
 def test_an_unknown_promise_is_refused() -> None:
     done = CliRunner().invoke(app, ["P9"])
     assert isinstance(done.exception, InvalidInput)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("promise", ["P3", "P8"])
+def test_a_promise_without_a_checker_says_what_shows_it(promise: str) -> None:
+    done = CliRunner().invoke(app, [promise])
+    assert isinstance(done.exception, InvalidInput)
+    assert f"{promise} has no checker of a database" in done.exception.message
+    assert "carillon chaos" in done.exception.message
+
+
+def test_help_names_the_promises_that_have_checkers() -> None:
+    help_text = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+    assert "P1 P2 P4 P5 P6 P7" in help_text
+
+
+def test_every_promise_is_shown_by_something() -> None:
+    assert sorted([*PROMISES, *SHOWN_ELSEWHERE]) == [f"P{number}" for number in range(1, 9)]
 
 
 def test_many_problems_are_cut() -> None:

@@ -1,6 +1,7 @@
 """The `carillon` command."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -63,9 +64,37 @@ def test_a_gap_that_would_let_five_texts_into_an_hour_is_refused(name: str, valu
     assert done.stderr == f"Set the environment right. CARILLON_{name}: Input should be {fault}\n"
 
 
-def test_a_process_gets_its_arguments_as_they_are() -> None:
-    done = carillon("process", "--name", "x", "-n3", "plain", "--help")
-    assert done.stdout == "__main__ ['--name', 'x', '-n3', 'plain', '--help']\n"
+def test_a_process_runs_as_main() -> None:
+    assert carillon("process").stdout == "__main__ []\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--help", "--port", "9000"]])
+def test_help_of_a_process_says_what_it_is_and_starts_nothing(arguments: list[str]) -> None:
+    done = carillon("process", *arguments)
+    assert done.returncode == 0
+    assert "A process." in done.stdout
+    assert "environment variables configure it" in " ".join(done.stdout.split())
+    assert "__main__" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--port", "9000"], ["-n3"], ["plain"], ["--port=9000", "--name", "x"]])
+def test_a_process_refuses_arguments(arguments: list[str]) -> None:
+    done = carillon("process", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"not understood: {' '.join(arguments)}" in done.stderr
+
+
+def test_a_process_refuses_arguments_before_it_reads_its_settings() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "api_min.cli.main", "api", "--port", "9000"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": ""},
+    )
+    assert done.returncode == 2
+    assert "DATABASE_URL" not in done.stderr
 
 
 def test_a_sub_application_gets_its_arguments() -> None:
@@ -98,6 +127,37 @@ def test_a_missing_variable_is_named() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "DATABASE_URL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["migrate"], ["key", "create", "--name", "x", "--account", "y"], ["check"], ["relay"], ["api"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_database_that_is_away_is_one_line_without_credentials(arguments: list[str]) -> None:
+    with socket.socket() as reserved:  # bound and not listening: it refuses
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "api_min.cli.main", *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={
+                "PATH": "",
+                "DATABASE_URL": f"postgresql://jane:s3cret@127.0.0.1:{port}/calls",
+                "REDIS_URL": "redis://127.0.0.1:1/1",
+                "CARILLON_SECRET": "a long random text",
+                "CARILLON_PORT": "0",
+            },
+            timeout=60,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("PostgreSQL cannot be reached: start it, or set DATABASE_URL right")
+    assert f"port {port}" in line
+    assert "jane" not in line
+    assert "s3cret" not in line
 
 
 def test_a_wrong_name_is_corrected() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -163,6 +163,7 @@ def test_few_lines_of_an_exchange_are_a_list_and_many_are_bits(lines: Iterable[i
     assert reader.numbers == len(set(lines)) + 1
 
 
+@settings(deadline=None)
 @given(st.sets(st.tuples(st.integers(200, 999), st.integers(2_000_000, 9_999_999)), min_size=1, max_size=50))
 def test_nothing_is_lost_or_added(pairs: set[tuple[int, int]]) -> None:
     given_numbers = {int(f"1{area}{rest}") for area, rest in pairs}
