@@ -4,6 +4,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from engine.ids import encode
+
 log = structlog.get_logger(__name__)
 
 LIST = "carillon:wake"
@@ -18,4 +20,4 @@ async def wake(redis: Redis, campaign_id: int) -> None:
             pipe.ltrim(LIST, -_MOST, -1)
             await pipe.execute()
     except (RedisError, OSError) as error:
-        log.warning("wake.lost", campaign=campaign_id, error=str(error))
+        log.warning("wake.lost", campaign=encode("camp", campaign_id), error=str(error))

@@ -10,6 +10,7 @@ from engine import metrics
 from engine.carriers.catalog import is_simulated
 from engine.coordinator.shard import Shard
 from engine.dispatch.campaigns import compliance_of
+from engine.ids import encode
 from engine.rules import registry
 from engine.rules.purpose import Purpose
 from engine.rules.registry import NATIONAL
@@ -44,7 +45,7 @@ class Registries:
         for campaign_id in await self._must_ask():
             if await campaigns.pause_for(self._runtime.db, campaign_id, reason, now) is not None:
                 metrics.REGISTRY_PAUSES.labels(reason).inc()
-                log.warning("campaign.paused", campaign=campaign_id, reason=reason)
+                log.warning("campaign.paused", campaign=encode("camp", campaign_id), reason=reason)
                 paused += 1
             self._shard.drop(campaign_id)
         return paused

@@ -14,6 +14,7 @@ from yarl import URL
 from engine import egress
 from engine.egress import Refused, guarded_session, read_at_most
 from engine.errors import InvalidInput
+from engine.ids import encode
 from engine.rules import media as rules
 from engine.runtime import Runtime
 from engine.store import media
@@ -80,7 +81,8 @@ class MediaFetch:
                 await media.save(conn, awaited, number, found.content_type, found.body)
                 return True
             is_last = rules.retry_after_s(awaited.tries) is None
-            log.warning("media.failed", message_id=awaited.message_id, component=number, reason=found.reason)
+            message = encode("msg", awaited.message_id)
+            log.warning("media.failed", message=message, component=number, reason=found.reason)
             if found.is_final or is_last:
                 await media.fault(conn, awaited, number, found.reason if found.is_final else GONE)
                 return True

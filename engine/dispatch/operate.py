@@ -18,6 +18,7 @@ from engine import metrics
 from engine.carriers.port import Carrier, CarrierError, Fault, NumberOffer, NumberSearch, Outcome, Receipt
 from engine.carriers.reputation import ReputationProvider
 from engine.clock import Clock
+from engine.ids import encode
 from engine.jobs import Queue
 from engine.rules import did_pool, operation, reputation
 from engine.rules.did_pool import USABLE, Cause, DidState
@@ -84,9 +85,9 @@ class Operating:
         try:
             await self.carry_out(operation_id)
         except DBAPIError as error:
-            log.warning("operation.interrupted", operation_id=operation_id, error=str(error.orig))
+            log.warning("operation.interrupted", operation=encode("op", operation_id), error=str(error.orig))
         except Exception:
-            log.exception("operation.failed", operation_id=operation_id)
+            log.exception("operation.failed", operation=encode("op", operation_id))
         finally:
             self._finished(Queue.SETTLE, [message_id])
 

@@ -30,7 +30,7 @@ from engine.dispatch.hints import Job, take_batch
 from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_intents
 from engine.dispatch.lanes import LaneBook, Lanes
 from engine.dispatch.tempo import Tempo
-from engine.ids import attempt_ref
+from engine.ids import attempt_ref, encode
 from engine.limits.slots import Grant, SendSlots, Slot
 from engine.rules.campaign_config import VoiceMode
 from engine.rules.decision import DEFAULT_RETRY_AFTER_S
@@ -302,7 +302,7 @@ class Pipeline:
                 return await carrier.send_message(request, ticket)
             return await carrier.place_call(request, ticket)
         except Exception:
-            log.exception("create.failed", carrier=intent.campaign.carrier)
+            log.exception("create.failed", **_named(intent))
             return Receipt(Outcome.UNKNOWN)
 
     async def _close_lane(self, intent: Intent, retry_after_s: float | None) -> None:
@@ -312,7 +312,7 @@ class Pipeline:
         try:
             await self._slots.close((self._lanes.of(intent.hint).carrier,), for_s)
         except (RedisError, OSError) as error:  # the answer must be written; the next refusal closes the lane
-            log.warning("lane.not_closed", carrier=intent.campaign.carrier, error=str(error))
+            log.warning("lane.not_closed", **_named(intent), error=str(error))
 
     async def _another_slot(self, intent: Intent) -> Slot | None:
         """For a create that was late for its slot: the next one that comes while the ticket is still good."""
@@ -352,6 +352,16 @@ def near_slots(granted: Sequence[Granted]) -> list[list[Granted]]:
             until = each[1].slot.at + NEAR_S
         groups[-1].append(each)
     return groups
+
+
+def _named(intent: Intent) -> dict[str, str]:
+    """What a log line about a create names."""
+    hint = intent.hint
+    return {
+        "campaign": encode("camp", hint.campaign_id),
+        "attempt": attempt_ref(hint.campaign_id, hint.prospect_id, hint.attempt),
+        "carrier": intent.campaign.carrier,
+    }
 
 
 def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessage:

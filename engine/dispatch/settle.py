@@ -25,7 +25,7 @@ from engine.dispatch.breath import breathing
 from engine.dispatch.facts import AttemptKey, Campaign
 from engine.dispatch.orders import Order
 from engine.dispatch.record import Settled
-from engine.ids import attempt_ref, parse_attempt_ref
+from engine.ids import attempt_ref, encode, parse_attempt_ref
 from engine.rules import call_flow, reports, sms_flow
 from engine.rules.decision import LABELS, AttemptView, CallPlan, Decision, SmsPlan
 from engine.rules.reports import Report
@@ -310,4 +310,4 @@ async def _after_commit(engine: AsyncEngine, context: SettleContext, result: Set
         metrics.ATTEMPTS.labels(channel, outcome).inc(count)
     for campaign_id, reason in result.paused.items():
         await campaigns.pause_for(engine, campaign_id, reason, context.clock.now())
-        log.warning("campaign.paused", campaign_id=campaign_id, reason=reason)
+        log.warning("campaign.paused", campaign=encode("camp", campaign_id), reason=reason)

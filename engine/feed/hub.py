@@ -22,6 +22,7 @@ from engine.feed.log import EventLog
 from engine.feed.replay import Replay, matching, parse_id, plan
 from engine.feed.tail import SLICE_BYTES, Sink, Subscription, Tail
 from engine.feed.tails import Tails
+from engine.ids import encode
 
 STALL_S = 10.0
 CANCEL_AGAIN_S = 0.2  # redis-py has been seen to swallow a cancellation while it reads
@@ -214,7 +215,7 @@ class Hub:
             self._cut(subscription, "database")
 
     def _cut(self, subscription: Subscription, reason: str) -> None:
-        _log.info("stream.cut", account_id=subscription.account_id, reason=reason)
+        _log.info("stream.cut", account=encode("acct", subscription.account_id), reason=reason)
         metrics.STREAMS_CUT.labels(reason).inc()
         subscription.sink.cut()
 

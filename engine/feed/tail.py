@@ -14,6 +14,7 @@ import structlog
 
 from engine.feed.chunks import Chunk
 from engine.feed.dialect import Dialect, Encoded, Filter
+from engine.ids import encode
 
 SLICE_BYTES = 131_072
 MOST_SLICES = 64  # kept: 8 MB
@@ -182,7 +183,7 @@ class Tail:
         try:
             return dialect.encode(self.account_id, seq, line)
         except (ValueError, KeyError, TypeError, AttributeError):
-            _log.error("event.undecodable", account_id=self.account_id, seq=seq, dialect=dialect.name)
+            _log.error("event.undecodable", account=encode("acct", self.account_id), seq=seq, dialect=dialect.name)
             return Encoded(seq, "", b"")
 
     def _cut(self, view: _View, subscription: Subscription, after: int) -> Slice:

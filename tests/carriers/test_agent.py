@@ -44,6 +44,13 @@ async def converse(stage: Stage, command: Callable[[PlaceCall], Command]) -> Pla
     return call
 
 
+async def test_the_network_and_the_agent_say_that_they_live(stage: Stage, agent: agent_app.Running) -> None:
+    async with aiohttp.ClientSession() as session:
+        for base_url in (stage.network.base_url, f"http://127.0.0.1:{agent.port}"):
+            async with session.get(f"{base_url}/healthz") as answer:
+                assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+
+
 async def test_a_whole_conversation(stage: Stage, agent: agent_app.Running, tmp_path: Path) -> None:
     call = await converse(stage, lambda call: handoff(agent.url, call.ref))
     assert EventKind.AGENT_BRIDGED in [event.kind for event in stage.of(call.ref)]

@@ -107,6 +107,12 @@ def test_promtool_accepts(check: tuple[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_simulated_carrier_is_asked_for_its_health_at_its_own_port() -> None:
+    carrier = COMPOSE.partition("\n  carrier:\n")[2].partition("\n\n")[0]
+    assert "--port=8100" in carrier
+    assert "http://127.0.0.1:8100/healthz" in carrier
+
+
 def test_compose_runs_every_process_and_the_migration() -> None:
     assert set(re.findall(r"^    command: \[([a-z]+)\]$", COMPOSE, re.MULTILINE)) == LONG_RUNNING | {"migrate"}
 

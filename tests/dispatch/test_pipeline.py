@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from engine.carriers import fence
 from engine.carriers.instant import Instant
@@ -19,6 +20,7 @@ from engine.dispatch.hints import Job
 from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling
+from engine.ids import encode
 from engine.limits.slots import HORIZON_S, LATE_S, Lane, SendSlots
 from engine.rules.telephony import Channel
 from engine.settings import Settings
@@ -72,6 +74,14 @@ class Throttling(Watched):
         self.refused_at = boottime()
         error = CarrierError(Fault.RATE_LIMITED, "429", "slow down", True, self.retry_after_s)
         return Receipt(Outcome.REJECTED, error=error)
+
+
+class Broken(Watched):
+    """Its adapter has a bug."""
+
+    async def place_call(self, call: PlaceCall, ticket: Ticket) -> Receipt:
+        self.begun.append((call.ref, boottime()))
+        raise KeyError("a bug")
 
 
 class Bench:
@@ -143,6 +153,17 @@ async def test_every_hint_becomes_one_settled_attempt(world: World, redis: Redis
     assert len({ref for ref, _ in carrier.begun}) == len(carrier.begun) == len(PHONES)
     counts = await world.counts(campaign)
     assert (counts["total"], counts["completed"]) == (len(PHONES), len(PHONES))
+
+
+async def test_a_create_that_fails_is_named_in_the_log(world: World, redis: Redis, clock: Clock) -> None:
+    campaign, jobs = await jobs_of(world)
+    carrier = Broken()
+    with capture_logs() as lines:
+        async with running(world, redis, clock, carrier) as bench:
+            await call_all(bench, jobs[:1], carrier)
+    (line,) = [line for line in lines if line["event"] == "create.failed"]
+    assert (line["campaign"], line["attempt"]) == (encode("camp", campaign), carrier.begun[0][0])
+    assert line["carrier"] == "simulated-command"
 
 
 async def test_the_carrier_is_told_until_when_it_may_queue_a_create(world: World, redis: Redis, clock: Clock) -> None:

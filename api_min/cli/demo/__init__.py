@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated
@@ -85,7 +86,7 @@ async def _tell(world: World, supervisor: Supervisor, view: View, file: Path) ->
         try:
             done, _ = await asyncio.wait(tasks, timeout=LONGEST_S, return_when=asyncio.FIRST_COMPLETED)
             if not done:
-                raise Unavailable(f"the campaigns were not completed after {LONGEST_S:g} s")
+                raise Unavailable(too_slow(world.clock.now()))
             if watching in done:
                 await watching
             return await telling
@@ -93,6 +94,17 @@ async def _tell(world: World, supervisor: Supervisor, view: View, file: Path) ->
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+
+def too_slow(now: datetime) -> str:
+    """Why the campaigns are most likely not completed, and what to do. `now`: of the demo's clock."""
+    return (
+        f"the campaigns were not completed after {LONGEST_S:g} s; it is {now:%A, %H:%M} UTC on the demo's clock."
+        f" Most likely the machine is busy or slow: that clock runs {SPEED:g}-fold whatever the machine does, and"
+        " the legal hours of its day were over before everybody had been contacted. Run it again when the machine has"
+        " less to do, or with fewer rows: .venv/bin/carillon demo --file SHORTER.csv (--logs FOLDER keeps what the"
+        " processes said)"
+    )
 
 
 async def _watch(supervisor: Supervisor) -> None:

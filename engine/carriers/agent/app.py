@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from engine.carriers import agent_token
+from engine.carriers import agent_token, health
 from engine.carriers.network.journal import Journal
 
 _START_TIMEOUT_S = 2.0
@@ -76,7 +76,7 @@ async def running(
     """Serves until the block ends. Port 0 takes a free one."""
     journal = Journal(log_path)
     app = web.Application()
-    app.add_routes([web.get("/media", Agent(secret, journal, hang_up_after_frames).media)])
+    app.add_routes([health.route(), web.get("/media", Agent(secret, journal, hang_up_after_frames).media)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()

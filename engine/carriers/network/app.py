@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from engine.carriers import health
 from engine.carriers.network.command_shape import CommandShape, CommandWire
 from engine.carriers.network.config import Config
 from engine.carriers.network.control import Control
@@ -44,6 +45,7 @@ async def running(config: Config, log_path: Path, host: str = "127.0.0.1", port:
         wires: dict[str, Wire] = {"command": CommandWire(), "document": DocumentWire()}
         exchange.restore(wires)
         app = web.Application(client_max_size=_LARGEST_REQUEST)
+        app.add_routes([health.route()])
         control = InboundControl(exchange.inbound, config, wires)
         app.add_routes(control.routes())
         inventory = Inventory(exchange)
