@@ -5,9 +5,9 @@ one, but Redis is flushed: point them at servers that hold nothing else.
 
 `make test` runs three pytest workers side by side, each with servers of its own; on given servers there is only one,
 for the Redis of one would be flushed under the other. A file's tests stay together, and so do those of a folder whose
-files share processes. Two workers begin with the files that start many processes: they wait as much as they work, so
-two cores have room for a third worker, and three such files at once would crowd each other out. The longest come first;
-what is left for the end is small, and whoever is done with its own kind helps with the other.
+files share processes. The first worker begins with the files that start many processes: they wait more than they work,
+so two cores have room for two workers beside it, and two such files at once would crowd each other out. The longest
+come first, and whoever is done with its own kind helps with the other.
 """
 
 import gc
@@ -47,7 +47,7 @@ _MANY_PROCESSES = ("acceptance", "chaos", "network", "bench", "limits", "embedde
 _LONGEST_FIRST = ("acceptance/shared", *_MANY_PROCESSES, "simulation", "outside")
 _ONE_STACK = ("acceptance/shared",)
 _WORKERS = 3
-_WITH_MANY = 2
+_WITH_MANY = 1
 
 
 def pytest_xdist_auto_num_workers() -> int:
