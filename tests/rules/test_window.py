@@ -209,11 +209,6 @@ INDIANAPOLIS = "America/Indiana/Indianapolis"
         ("US-IN", INDIANAPOLIS, "2026-06-10 08:59", False, True),
         ("US-IN", INDIANAPOLIS, "2026-06-14 19:59", True, True),
         ("US-IN", INDIANAPOLIS, "2026-06-10 20:00", False, True),
-        ("US-ME", NY, "2026-06-10 08:30", False, True),
-        ("US-ME", NY, "2026-06-10 16:59", True, True),
-        ("US-ME", NY, "2026-06-10 17:00", False, True),
-        ("US-ME", NY, "2026-06-13 12:00", False, True),  # a Saturday
-        ("US-ME", NY, "2026-06-14 20:30", False, True),
         ("US-SD", CHI, "2026-06-10 08:30", False, True),
         ("US-SD", CHI, "2026-06-10 20:30", True, True),
         ("US-SD", CHI, "2026-06-13 12:00", False, True),
@@ -231,7 +226,7 @@ def test_an_automated_call_has_a_states_hours_whatever_it_says(
     assert hours("voice", Purpose.INFORMATIONAL, is_automated=False).at(where, now).open is live
 
 
-@pytest.mark.parametrize("region", ["US-CA", "US-IN", "US-ME", "US-SD"])
+@pytest.mark.parametrize("region", ["US-CA", "US-IN", "US-SD"])
 def test_and_a_text_that_sells_nothing_has_none(region: str) -> None:
     where = place_of(frozenset({NY}), frozenset({region}))
     assert hours("sms", Purpose.INFORMATIONAL).at(where, local("2026-06-14 07:30", NY)).open
