@@ -42,7 +42,7 @@ def test_a_short_run_breaks_much_and_no_promise() -> None:
 
 
 def test_a_missing_fence_is_caught() -> None:
-    done = chaos("--minutes", "0.15", "--prospects", "200", "--seed", "1", "--without", "unique-intent", "--json")
+    done = chaos("--minutes", "0.25", "--prospects", "300", "--seed", "1", "--without", "unique-intent", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "caught: " in done.stderr
     found = orjson.loads(done.stdout)
