@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 _OUTAGES = (OperationalError, InterfaceError, PoolTimeout, RedisError, OSError)
 
 LANES = 2  # while a batch waits for PostgreSQL the next may be decided; what is not waiting is this process's own CPU
-ASK_GRID_S = 0.2  # slots lie up to a second ahead, so who asks a fifth later loses none
+ASK_GRID_S = 0.05
 RETRY_S = 0.02
 AGAIN_S = 0.5  # before intents whose transaction broke are tried again
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too

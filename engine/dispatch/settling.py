@@ -35,7 +35,7 @@ from engine.rules.reports import Report
 log = structlog.get_logger(__name__)
 
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
-PAUSES = 2.0  # as long as a batch took: nobody sees these milliseconds, and each transaction costs three
+PAUSES = 1.0  # as long as a batch took
 WATCH_BATCH = 4  # messages of up to 100 attempts
 RETRIES_S = (0.05, 0.2, 1.0, 3.0)  # pauses before trying a failed settle again; after the last, the watch takes over
 
