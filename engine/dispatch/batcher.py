@@ -2,9 +2,8 @@
 
 A batch starts at once when nothing has been under way, so an idle engine adds no latency. Under load items gather while
 the lanes are busy, and a lane that has just finished a batch waits for the next to fill: natural group commit. It waits
-`wait_s`, or `pauses` times as long as its batch took: the slower a machine is for its load, the larger and the fewer
-its batches. A transaction costs as much for one row as for fifty, so a further lane begins only when half a batch
-waits.
+`wait_s`, or as long as its batch took: the slower a machine is for its load, the larger and the fewer its batches. A
+transaction costs as much for one row as for fifty, so a further lane begins only when half a batch waits.
 """
 
 import asyncio
@@ -35,12 +34,11 @@ class Batcher(Generic[T]):
         limit: int,
         lanes: int,
         wait_s: float,
-        pauses: float = 1.0,
         take: Callable[[deque[T], int], list[T]] | None = None,
     ) -> None:
         self._handle = handle
         self._limit = limit
-        self._wait_s, self._pauses = wait_s, pauses
+        self._wait_s = wait_s
         self._take = take or _oldest
         self._waiting: deque[T] = deque()
         self._wake = asyncio.Event()
@@ -95,7 +93,7 @@ class Batcher(Generic[T]):
                 await self._wake.wait()
                 continue
             if boottime() < busy_until and len(self._waiting) < self._limit:
-                await asyncio.sleep(pause_s(self._wait_s, self._pauses * took_s))
+                await asyncio.sleep(pause_s(self._wait_s, took_s))
                 if len(self._waiting) < least or self._is_closing:
                     continue
             batch = self._take(self._waiting, self._limit)

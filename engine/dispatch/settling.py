@@ -35,7 +35,6 @@ from engine.rules.reports import Report
 log = structlog.get_logger(__name__)
 
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
-PAUSES = 1.0  # as long as a batch took
 WATCH_BATCH = 4  # messages of up to 100 attempts
 RETRIES_S = (0.05, 0.2, 1.0, 3.0)  # pauses before trying a failed settle again; after the last, the watch takes over
 
@@ -86,7 +85,6 @@ class Settling:
             limit=settings.batch_size,
             lanes=LANES,
             wait_s=settings.settle_wait_s,
-            pauses=PAUSES,
             take=lambda waiting, _limit: take_batch(waiting, self._size.rows),
         )
         self._watches: Batcher[_Watch] = Batcher(self._watch, limit=WATCH_BATCH, lanes=1, wait_s=settings.settle_wait_s)
