@@ -1,10 +1,11 @@
 """P6: events are complete and ordered."""
 
 import asyncio
-from itertools import groupby
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.checks.evidence import Evidence
 from engine.clock import boottime
@@ -99,12 +100,24 @@ async def causes_come_first(evidence: Evidence) -> list[str]:
     problems = []
     async with evidence.engine.connect() as conn:
         kept_from = {row.account_id: row.kept_from for row in await conn.execute(_KEPT_FROM)}
-        rows = (await conn.execute(_FIRST_SEEN)).all()
-    for (account_id, tracking_id), group in groupby(rows, key=lambda row: (row.account_id, row.tracking_id)):
-        seen = {row.type: row.seq for row in group}
-        faults = disorder(seen, is_complete=kept_from.get(account_id, 1) == 1)
-        problems += [f"{encode('acct', account_id)} {tracking_id}: {fault}" for fault in faults]
+        async for (account_id, tracking_id), seen in _first_seen(conn):
+            faults = disorder(seen, is_complete=kept_from.get(account_id, 1) == 1)
+            problems += [f"{encode('acct', account_id)} {tracking_id}: {fault}" for fault in faults]
     return problems
+
+
+async def _first_seen(conn: AsyncConnection) -> AsyncIterator[tuple[tuple[int, str], dict[str, int]]]:
+    """Of each call and message: account and name, and the number of the first event of each type."""
+    subject, seen = (0, ""), dict[str, int]()
+    async with conn.stream(_FIRST_SEEN) as rows:
+        async for account_id, tracking_id, type_, seq in rows:
+            if subject != (account_id, tracking_id):
+                if seen:
+                    yield subject, seen
+                subject, seen = (account_id, tracking_id), {}
+            seen[type_] = seq
+    if seen:
+        yield subject, seen
 
 
 def disorder(seen: dict[str, int], is_complete: bool) -> list[str]:

@@ -51,14 +51,15 @@ def read_creates(path: Path) -> tuple[Create, ...]:
     Raises InvalidInput for a file that is no such log. A last line cut off by a kill does not count.
     """
     try:
-        return parse_creates(path.read_bytes())
+        with path.open("rb") as lines:  # of a long run they are more than fit in memory at once
+            return parse_creates(lines)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path} is not a carrier's log: {error}") from error
 
 
-def parse_creates(lines: bytes) -> tuple[Create, ...]:
+def parse_creates(lines: Iterable[bytes]) -> tuple[Create, ...]:
     """Those of a part of such a log. Raises KeyError, TypeError or ValueError for what is none."""
-    whole = (line for line in lines.splitlines(keepends=True) if line.endswith(b"\n"))
+    whole = (line for line in lines if line.endswith(b"\n"))
     return tuple(_creates(map(orjson.loads, whole)))
 
 

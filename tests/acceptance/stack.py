@@ -56,7 +56,7 @@ class Stack:
             new = log.read()
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
-        self._creates += parse_creates(whole)
+        self._creates += parse_creates(whole.splitlines(keepends=True))
         return tuple(self._creates)
 
     def start_api(self, name: str) -> str:

@@ -49,7 +49,6 @@ SETTINGS: Mapping[str, str] = {
     "CARILLON_DELIVERY_DEADLINE_S": "600",
     "CARILLON_REPLAY_LIMIT": "100000",  # a client that was away must not be told to begin anew: then gaps would hide
     "CARILLON_STREAM_KEEP": "20000",
-    "CARILLON_DID_HEALTH": "all",  # as for live keys: numbers come to rest
 }
 _TWO = 2
 _RESTART_S = 0.5
