@@ -35,8 +35,6 @@ async def balance(db: AsyncEngine, prospects: int, *, is_cut_short: bool = False
 
     `is_cut_short`: the campaigns were cancelled, which leaves attempts that never reached the carrier.
     """
-    # Without transactions: reading a million events takes longer than one may be idle.
-    db = db.execution_options(isolation_level="AUTOCOMMIT")
     async with db.connect() as conn:
         books = (await conn.execute(_BOOKS)).one()._mapping
     booked = books.keys() - (_BEFORE_THE_CARRIER if is_cut_short else set())

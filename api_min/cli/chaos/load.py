@@ -14,11 +14,12 @@ from api_min.cli.demo.prospects import senders
 from engine.errors import Unavailable
 from engine.rules.area_codes import area_codes
 
-VOICE_CAMPAIGNS = 3
+VOICE_CAMPAIGNS = 3  # with agents; without; and one that calls nobody a second time
 _FIRST_SHARE = 0.6  # of the people, before the start; the others follow in pauses while things break
 _MOST_AT_ONCE = 10_000
 _TEXTS_PER_S = 0.06  # of one number: every 15 to 17 s
-_VOICE = {"max_retries": 1, "retry_delay": "2m", "ringTimeout": 15, "maxDuration": 60}
+_VOICE = {"retry_delay": "2m", "ringTimeout": 15, "maxDuration": 60}
+_RETRIES = (1, 1, 0)
 _LINES = 9_900  # of 555-0100 … 555-9999
 PROBE_EVERY_S = 0.2
 _BETWEEN_PAUSES_S, _BETWEEN_PARTS_S, _PAUSE_S = (1.5, 4.0), (0.1, 0.6), (0.3, 2.0)
@@ -75,7 +76,7 @@ class Load:
         each = (len(people) - texts) // VOICE_CAMPAIGNS
         rate = self._size.rate / VOICE_CAMPAIGNS
         for number in range(VOICE_CAMPAIGNS):
-            mode = {**_VOICE, "ai": number == 0, "calls_per_second": rate}
+            mode = {**_VOICE, "ai": number == 0, "max_retries": _RETRIES[number], "calls_per_second": rate}
             await self._create("voice", mode, people[number * each : (number + 1) * each], rate)
         if rest := people[VOICE_CAMPAIGNS * each :]:
             await self._create("sms", {"message": "Hello.", "max_retries": 1, "retry_delay": "2m"}, rest, 0.0)
