@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     # the intent and its ticket (DESIGN 2a): a create is begun within `ticket_s` of BEGIN or not at all
     ticket_s: float = 2.0
     batch_size: int = 1000  # contacts decided, or attempts settled, in one transaction: at most
-    batch_wait_s: float = 0.005
-    settle_wait_s: float = 0.02  # the same for what is learned of attempts, whose latency nobody sees
+    batch_wait_s: float = 0.05
+    settle_wait_s: float = 0.04  # the same for what is learned of attempts, such as that somebody answered
     idle_in_transaction_ms: int = 500  # a session that stops inside a transaction would block a pause for longer
     prefetch: int = 3000  # hints under way in a worker: three batches, decided, waiting for their slots, and settled
 

@@ -36,6 +36,7 @@ _DONE: LiteralString = "select sum(completed) + sum(cancelled) from campaign_cou
 _OUTBOX: LiteralString = "select count(*) from outbox"
 _UNDER_WAY: LiteralString = "select count(*) from attempts where check_at is not null"
 _COMPLETED: LiteralString = "select sum(completed) from campaign_counts"
+_PAUSED: LiteralString = "select status_reason from campaigns where status = 'paused'"
 _UNFINISHED: LiteralString = "select count(*) from campaigns where status <> 'completed'"
 
 T = TypeVar("T")
@@ -51,12 +52,12 @@ def run(servers: Servers, url: str, engine: Engine, plan: Plan) -> Sample:
     with psycopg.connect(url, autocommit=True) as watching, Redis.from_url(servers.redis_queue_url) as queue:
         before, begun = meter.cpu_s(groups), time.monotonic()
         _start(servers, url)
-        _await(engine, lambda: one(watching, _DONE) >= plan.total)
+        _await(engine, watching, lambda: one(watching, _DONE) >= plan.total)
         completed_s = time.monotonic() - begun
-        _await(engine, lambda: _is_quiet(watching, queue))
+        _await(engine, watching, lambda: _is_quiet(watching, queue))
         seconds = time.monotonic() - begun
         used = meter.used_since(before, groups)
-        _await(engine, lambda: one(watching, _UNFINISHED) == 0)
+        _await(engine, watching, lambda: one(watching, _UNFINISHED) == 0)
         intents = one(watching, "select sum(try) from attempts")
         extra = {
             "worker_mb": meter.peak_mb(engine.worker_pids),
@@ -79,11 +80,11 @@ def run_some(servers: Servers, url: str, engine: Engine, count: int) -> Sample:
     with psycopg.connect(url, autocommit=True) as watching, Redis.from_url(servers.redis_queue_url) as queue:
         before, begun = meter.cpu_s(groups), time.monotonic()
         _start(servers, url)
-        _await(engine, lambda: one(watching, _COMPLETED) >= count)
+        _await(engine, watching, lambda: one(watching, _COMPLETED) >= count)
         seconds, used = time.monotonic() - begun, meter.used_since(before, groups)
         done = one(watching, _COMPLETED)
         asyncio.run(with_engine(url, lambda db: _move_all(db, Action.CANCEL)))
-        _await(engine, lambda: one(watching, _UNDER_WAY) == 0 and _is_quiet(watching, queue))
+        _await(engine, watching, lambda: one(watching, _UNDER_WAY) == 0 and _is_quiet(watching, queue))
         completed = one(watching, _COMPLETED)
     asyncio.run(with_engine(url, lambda db: verify.balance(db, completed, is_cut_short=True)))
     return Sample(done, seconds, used)
@@ -116,10 +117,12 @@ async def _move_all(db: AsyncEngine, action: Action) -> list[int]:
     return [campaign.id for campaign in found]
 
 
-def _await(engine: Engine, is_true: Callable[[], bool]) -> None:
+def _await(engine: Engine, watching: "psycopg.Connection[tuple[object, ...]]", is_true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not meter.wait_until(is_true, 1.0, _POLL_S):
         engine.check()
+        if paused := watching.execute(_PAUSED).fetchone():
+            raise WorkLost(f"a campaign has paused by itself, and nobody resumes it: {paused[0]}")
         if time.monotonic() > deadline:
             raise WorkLost(f"the round did not end within {TIMEOUT_S:g} s. {engine.last_words()}")
 
