@@ -101,7 +101,7 @@ class Senders:
         """Asks every number that a wish may use for as much as the wish could need. Give back what is left."""
         tokens = Tokens()
         wanted: Counter[_Key] = Counter()
-        for wish in wishes:
+        for wish in self._joined(wishes):
             kind = _kind(wish.walk)
             for did in wish.numbers:
                 key = (kind, did.id)
@@ -128,6 +128,17 @@ class Senders:
         for (kind, did_id), left in tokens.left.items():
             if kind == _ONE_OFF and left:
                 self._one_off.put_back(did_id, left)
+
+    def _joined(self, wishes: Iterable[Wish]) -> Iterable[Wish]:
+        """One wish for all the campaigns that may use the same numbers on the same terms: each number is looked at once
+        for a hundred of them."""
+        joined: dict[tuple[object, ...], Wish] = {}
+        for wish in wishes:
+            campaign = wish.walk.campaign
+            key = (id(wish.numbers), _kind(wish.walk), campaign.is_direct, self.is_capped(campaign))
+            before = joined.get(key)
+            joined[key] = wish if before is None else before._replace(most=before.most + wish.most)
+        return joined.values()
 
     def _is_free(self, wish: Wish, did: Sender, now_s: float, tokens: Tokens) -> bool:
         """Whether the number may be asked for at all; what its caps leave it is noted in `tokens`."""
