@@ -45,6 +45,7 @@ LANES = 2  # while a batch waits for PostgreSQL the next may be decided; what is
 ASK_GRID_S = 0.05
 RETRY_S = 0.02
 AGAIN_S = 0.5  # before intents whose transaction broke are tried again
+_LATE_WAIT_S = 0.005  # who missed a slot asks for the next one at once, together with those who miss theirs just then
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
 GROUP = 64  # creates that share a lead
 _MISSED = fence.not_sent(fence.SLOT_MISSED)
@@ -111,7 +112,7 @@ class Pipeline:
             take=lambda waiting, _limit: take_batch(waiting, self._tempo.batch_size),
         )
         self._late: Batcher[_Late] = Batcher(
-            self._slots_for_late, limit=settings.batch_size, lanes=1, wait_s=settings.batch_wait_s
+            self._slots_for_late, limit=settings.batch_size, lanes=1, wait_s=_LATE_WAIT_S
         )
 
     def submit(self, job: Job) -> None:
