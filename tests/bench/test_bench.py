@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from engine.embedded.servers import Servers
+from workers.bench import lifecycle
+
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 400.0  # of a machine that is shared; what hangs says so itself, sooner or later
@@ -48,12 +51,16 @@ def test_stats() -> None:
     assert found["tick_ratio"] > 0
 
 
-def test_lifecycle() -> None:
-    found = _bench("lifecycle", 50)["lifecycle"]
+def test_lifecycle(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [2_000 * more for more in lifecycle.GROWS] == [10_000, 100_000, 1_000_000]
+    monkeypatch.setattr(lifecycle, "GROWS", (5, 500))
 
+    result = lifecycle.run(servers, 50, 1, print)
+
+    assert [line.name for line in result.lines] == ["of 250", "of 25,000"]
+    found = {name: float(str(figure)) for name, figure in result.figures.items()}
     assert found["per_second_per_core"] > 0
     assert found["share_of_worker"] > 0
-    assert list(found["lines"]) == ["of 250", "of 2,500", "of 25,000"]
     assert found["growth"] > 0
     assert 0 < found["open_loop_p50_ms"] <= found["open_loop_p99_ms"] < 10_000
 
