@@ -39,7 +39,7 @@ _PUT_OFF = text(f"""
                     where campaign_id = w.campaign_id and id = w.id and attempt = w.attempt
                       and state + 0 = {ProspectState.QUEUED:d} and next_attempt_at <= :now
                       for update skip locked) held) u
-     where p.campaign_id = u.campaign_id and p.id = u.id
+     where p.campaign_id = any(array[u.campaign_id]) and p.id = u.id  -- by key as in `dispatch.record`
 """)
 
 

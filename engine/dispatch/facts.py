@@ -65,7 +65,7 @@ _LOCK = text(f"""
 _READ = text(f"""
     select {_COLUMNS} from {_KEYS} cross join lateral (
         select * from attempts
-         where prospect_id = k.prospect_id and attempt = k.attempt and campaign_id = k.campaign_id) a
+         where prospect_id = k.prospect_id and attempt = k.attempt and campaign_id = k.campaign_id offset 0) a
      order by a.prospect_id, a.attempt
 """)
 _CAMPAIGNS = text("""
@@ -75,8 +75,8 @@ _CAMPAIGNS = text("""
       from campaigns c join accounts a on a.id = c.account_id where c.id = any(cast(:ids as bigint[]))
 """)
 _PARAMETERS = text("""
-    select campaign_id, id, data from prospects
-     where (campaign_id, id) in (select * from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[])))
+    select p.id, p.data from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[])) as k(campaign_id, id)
+     cross join lateral (select id, data from prospects where campaign_id = k.campaign_id and id = k.id offset 0) p
 """)
 
 

@@ -21,17 +21,20 @@ from engine.store import outbox
 # Why a campaign leaves a person alone for good.
 _DO_NOT_CONTACT = frozenset({SUPPRESSED, *Bar})
 
+# By key as in `record`.
 _CANCEL = text(f"""
     update prospects p set state = {ProspectState.CANCELLED:d}, reason = h.reason, next_attempt_at = 'infinity'
       from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[]), cast(:reasons as text[]))
            as h(campaign_id, prospect_id, reason)
-     where p.campaign_id = h.campaign_id and p.id = h.prospect_id and p.state = {ProspectState.QUEUED:d}
+     where p.campaign_id = any(array[h.campaign_id]) and p.id = h.prospect_id
+       and p.state = {ProspectState.QUEUED:d}
 """)
 _POSTPONE = text(f"""
     update prospects p set reason = h.reason, next_attempt_at = h.next_at
       from unnest(cast(:campaigns as bigint[]), cast(:prospects as bigint[]), cast(:reasons as text[]),
                   cast(:next_at as timestamptz[])) as h(campaign_id, prospect_id, reason, next_at)
-     where p.campaign_id = h.campaign_id and p.id = h.prospect_id and p.state = {ProspectState.QUEUED:d}
+     where p.campaign_id = any(array[h.campaign_id]) and p.id = h.prospect_id
+       and p.state = {ProspectState.QUEUED:d}
 """)
 
 

@@ -82,7 +82,8 @@ class IntentBatch:
     refused: list[tuple[Hint, Refusal]] = field(default_factory=list)
 
 
-# `left join lateral` keeps these look-ups nested loops on primary keys whatever the statistics say of volatile columns.
+# `offset 0` keeps these look-ups by key, one row at a time, whatever the statistics say: the planner must not pull them
+# up into a join, which while the tables were nearly empty it would begin with all of their rows. A cached plan stays.
 @lru_cache
 def _facts(wanted: int) -> TextClause:
     """The statement that looks up what the hints want, and nothing else."""
@@ -95,11 +96,11 @@ def _facts(wanted: int) -> TextClause:
                       cast(:wants as smallint[]))
                with ordinality as h(campaign_id, prospect_id, attempt, account_id, phone, number, wants, n)
           left join lateral (select state, attempt, phone, data from prospects
-                              where campaign_id = h.campaign_id and id = h.prospect_id) p on true
+                              where campaign_id = h.campaign_id and id = h.prospect_id offset 0) p on true
           left join lateral (select state, intent_at from attempts
-                              where prospect_id = h.prospect_id and attempt = h.attempt) a on true
+                              where prospect_id = h.prospect_id and attempt = h.attempt offset 0) a on true
           left join lateral (select phone from suppressions where account_id = h.account_id and phone = h.phone
-                              and channel in ('all', :channel)) s on true
+                              and channel in ('all', :channel) offset 0) s on true
           {look.joins}
          order by h.n
     """)
@@ -132,7 +133,8 @@ _INSERT = text(f"""
         returning campaign_id, prospect_id, attempt, try
     ), moved as (
         update prospects p set state = :state, reason = null from granted g
-         where p.campaign_id = g.campaign_id and p.id = g.prospect_id and p.state = {ProspectState.QUEUED:d}
+         where p.campaign_id = any(array[g.campaign_id]) and p.id = g.prospect_id
+           and p.state = {ProspectState.QUEUED:d}
         returning p.id
     ), counted as (
         insert into person_contacts (account_id, number, at, is_live)

@@ -39,7 +39,9 @@ Settled = tuple[Campaign, Decision]
 # The tables are large and their statistics old: a hash join would scan a partition for five hundred rows. Workers'
 # sessions are made for that; in the api's these hold until the transaction ends.
 _PLAN_BY_KEY = text("select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)")
-# `+ 0`: the planner must not trust the statistics of a column that changes by the second.
+# `+ 0`: the planner must not trust the statistics of a column that changes by the second. `= any(array[…])` finds a row
+# by its key as `=` does, but nothing can be merged by it: while the tables were nearly empty, the planner would read
+# all of their rows in the order of the index for that, and the cached plan stays.
 _ATTEMPTS = text("""
     update attempts a
        set state = u.state, agent_state = u.agent_state, amd = u.amd, outcome = u.outcome, reason = u.reason,
@@ -55,7 +57,8 @@ _ATTEMPTS = text("""
                   cast(:commands as text[]), cast(:command_nos as smallint[]), cast(:error_codes as text[]))
            as u(prospect_id, attempt, try, from_state, state, agent_state, amd, outcome, reason, carrier_id,
                 answered_at, greeting_ended_at, ended_at, duration_s, check_s, command, command_no, error_code)
-     where a.prospect_id = u.prospect_id and a.attempt = u.attempt and a.try + 0 = u.try and a.state + 0 = u.from_state
+     where a.prospect_id = any(array[u.prospect_id]) and a.attempt = u.attempt
+       and a.try + 0 = u.try and a.state + 0 = u.from_state
     returning a.prospect_id, a.attempt
 """)
 # Whose columns say where they are is judged by those when the time comes.
@@ -69,7 +72,8 @@ _PROSPECTS = text(f"""
                   cast(:outcomes as smallint[]), cast(:reasons as text[]), cast(:next_at as timestamptz[]),
                   cast(:open_at as timestamptz[]))
            as u(campaign_id, id, attempt, from_state, state, next_attempt, outcome, reason, next_at, open_at)
-     where p.campaign_id = u.campaign_id and p.id = u.id and p.attempt + 0 = u.attempt and p.state + 0 = u.from_state
+     where p.campaign_id = any(array[u.campaign_id]) and p.id = u.id
+       and p.attempt + 0 = u.attempt and p.state + 0 = u.from_state
     returning p.id
 """)
 _SENDERS = text("""

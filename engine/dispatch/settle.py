@@ -41,8 +41,8 @@ _OPEN_CALLBACKS = text("""
     select c.id, c.campaign_id, c.prospect_id, c.attempt, (c.event - 'raw')::text as event,
            a.carrier is null or a.carrier = c.carrier as is_its_own
       from carrier_callbacks c
-      left join lateral (select carrier from attempts where prospect_id = c.prospect_id and attempt = c.attempt) a
-        on true
+      left join lateral (select carrier from attempts
+                          where prospect_id = c.prospect_id and attempt = c.attempt offset 0) a on true
      where c.id = any(cast(:ids as bigint[])) and c.processed_at is null order by c.id
 """)
 _PROCESSED = text("""

@@ -3,6 +3,9 @@
 The look-ups are laterals that an intent's statement of facts takes in, one probe each, and none where a hint's flags
 do not ask for it. `h` must have `account_id`, `phone`, `number` (the E.164 digits) and `wants`; `:channel` and `:since`
 are parameters.
+
+`account_id + 0`: consents are to be found by the phone. While they are few, the planner thinks as much of the index by
+account, and a plan made then would read all that the account has.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +25,7 @@ _LISTED, _CONSENT, _CONTACTS, _WROTE, _LIVE = 1, 2, 4, 8, 16
 
 # Until when the person wished to be left alone: there is no business relationship from before. Only of those listed.
 _ENDED = f"""(select max(at) from (
-    select recorded_at as at from consents where account_id = h.account_id and phone = h.phone and class = 0
+    select recorded_at as at from consents where account_id + 0 = h.account_id and phone = h.phone and class = 0
     union all
     select lifted_at from lifted_suppressions where account_id = h.account_id and phone = h.phone
     union all
@@ -42,10 +45,10 @@ _LOOKUPS: Mapping[int, tuple[str, str]] = {
     _CONSENT: (
         "w_c.class",
         f"""left join lateral (select max(class) as class from consents c
-                          where h.wants & {_CONSENT} <> 0 and account_id = h.account_id and phone = h.phone
+                          where h.wants & {_CONSENT} <> 0 and account_id + 0 = h.account_id and phone = h.phone
                             and revoked_at is null and channel in ('all', :channel)
                             and not exists (select from consents r
-                                             where r.account_id = c.account_id and r.phone = c.phone and r.class = 0
+                                             where r.account_id + 0 = h.account_id and r.phone = h.phone and r.class = 0
                                                and r.channel in ('all', :channel) and r.recorded_at > c.given_at)
                          ) w_c on true""",
     ),

@@ -62,7 +62,7 @@ consents = Table(
     at("revoked_at"),
     Column("revoked_for", Text, nullable=False, server_default=""),
     CheckConstraint("channel in ('all','voice','sms')", name="consents_channel_known"),
-    Index("consents_phone", "account_id", "phone", "id"),
+    Index("consents_phone", "phone", "account_id", "id"),
     Index("consents_account", "account_id", "id"),
 )
 

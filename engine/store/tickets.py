@@ -27,7 +27,8 @@ _STILL_OPEN = text(f"""
     select exists (
         select from unnest(cast(:prospects as bigint[]), cast(:attempts as smallint[]), cast(:tries as smallint[]))
                     as t(prospect_id, attempt, try)
-          join attempts a using (prospect_id, attempt)
+         cross join lateral (select try, state from attempts
+                              where prospect_id = t.prospect_id and attempt = t.attempt offset 0) a
          where a.try = t.try and a.state + 0 = {AttemptState.RESERVED:d})
 """)
 

@@ -55,7 +55,7 @@ CREATE TABLE consents (
     PRIMARY KEY (id),
     CONSTRAINT consents_channel_known CHECK (channel in ('all','voice','sms'))
 );
-CREATE INDEX consents_phone ON consents (account_id, phone, id);
+CREATE INDEX consents_phone ON consents (phone, account_id, id);
 CREATE INDEX consents_account ON consents (account_id, id);
 
 CREATE TABLE lifted_suppressions (
