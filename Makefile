@@ -44,7 +44,7 @@ test: $(STAMP) ## the whole test suite
 	@$(BIN)/pytest $(BESIDE)
 
 test-fast: $(STAMP) ## rules, carriers, simulation and dispatch: under a minute
-	@$(BIN)/pytest $(BESIDE) -m "not slow" $(FAST)
+	@$(BIN)/pytest $(BESIDE) -p no:schemathesis -m "not slow" $(FAST)
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check $(TIDY)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -208,6 +209,7 @@ async def test_campaigns_of_an_account_share_its_rate_at_the_carrier(world: Worl
     assert all(later - earlier >= 19 / 60 - 0.015 for earlier, later in zip(times, times[19:], strict=False))
 
 
+@pytest.mark.slow
 async def test_a_refusal_for_the_rate_closes_the_lane_of_every_worker_and_costs_no_attempt(
     world: World, redis: Redis, clock: Clock
 ) -> None:

@@ -172,6 +172,7 @@ def test_places_whose_hours_are_alike_are_one() -> None:
     assert len(timelines) == len(set(kind_of.values()))
 
 
+@pytest.mark.slow
 def test_a_million_people_take_seconds() -> None:
     places = sorted({whereabouts(f"+1{a.code}5550100") for a in area_codes().values() if a.zones}, key=str)
     cohorts = [Cohort(place, 1, EVER, 1_000_000 // len(places)) for place in places]
@@ -182,6 +183,7 @@ def test_a_million_people_take_seconds() -> None:
     assert time.process_time() - began < 15  # about one on a quiet machine
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     people=st.lists(st.integers(0, 400), min_size=1, max_size=6),

@@ -105,6 +105,7 @@ def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool,
     return learn(view, lookup, is_authoritative, is_last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "believes", "lanes", "promise"),
     [

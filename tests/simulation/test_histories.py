@@ -51,6 +51,7 @@ async def test_a_seed_is_one_history() -> None:
     assert (await _play(7)).digest != (await _play(8)).digest
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_history_in_every_process() -> None:
     code = (
         "import asyncio; from engine.simulation.memory import MemorySteps; from engine.simulation.script import write;"
