@@ -49,6 +49,9 @@ def bench(
     cpus: Annotated[int, typer.Option(min=1, help="CPUs that everything is bound to.")] = 2,
     suppressions: Annotated[int, typer.Option(min=0, help="dispatch: suppressed numbers to look up in.")] = 0,
     registry: Annotated[int, typer.Option(min=0, help="dispatch: numbers of a registry that must be asked.")] = 0,
+    profile: Annotated[
+        Path | None, typer.Option(help="lifecycle: a folder for the stacks of one round more, for flame graphs.")
+    ] = None,
 ) -> None:
     """Measure on fresh embedded servers. Compare with goals only on a machine that does nothing else."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, it leaves nothing behind
@@ -67,6 +70,8 @@ def bench(
             run, usual = BENCHES[name]
             if name is What.DISPATCH:
                 run = partial(dispatch.run, suppressions=suppressions, registry=registry)
+            elif name is What.LIFECYCLE:
+                run = partial(lifecycle.run, profiles=profile)
             tell(f"bench {name} …")
             results.append(run(servers, size or usual, rounds, tell))
             if not as_json:

@@ -24,7 +24,7 @@ from engine.clock import Clock
 from engine.embedded.servers import Servers
 from engine.ids import parse_attempt_ref
 from engine.processes.stack import AGENT, CARRIER, choose_port, engine_environment, start_network
-from workers.bench import campaigns, contacts
+from workers.bench import campaigns, contacts, profiled
 from workers.bench.contacts import Plan
 from workers.bench.databases import Databases
 from workers.bench.engine_side import Engine
@@ -67,8 +67,10 @@ class _Stage(NamedTuple):
     carrier_log: Path
 
 
-def run(servers: Servers, size: int, rounds: int, tell: Callable[[str], None]) -> Result:
-    """`size` calls of each campaign."""
+def run(
+    servers: Servers, size: int, rounds: int, tell: Callable[[str], None], *, profiles: Path | None = None
+) -> Result:
+    """`size` calls of each campaign. `profiles`: a folder for the stacks of a round more, which is not counted."""
     with Databases(servers) as databases:
         lines = alternate(
             {f"of {size * more:,}": partial(measure, servers, databases, size, size * more) for more in GROWS},
@@ -77,8 +79,9 @@ def run(servers: Servers, size: int, rounds: int, tell: Callable[[str], None]) -
         )
         tell(f"open loop at {CALLS_PER_SECOND / 2:g}/s")
         latencies = open_loop(servers, databases, size)
+        hottest = _profile(servers, databases, size, profiles) if profiles else {}
     growth = lines[-1].cpu_us()["total"] / lines[0].cpu_us()["total"]
-    figures: dict[str, Figure] = {**_figures(lines[0]), "growth": growth, **latencies}
+    figures: dict[str, Figure] = {**_figures(lines[0]), "growth": growth, **latencies, **hottest}
     return Result("lifecycle", "call", lines, figures, [Goal("growth", MOST_GROWTH, is_most=True)])
 
 
@@ -88,6 +91,13 @@ def measure(servers: Servers, databases: Databases, calls: int, of: int, profile
     with _stage(servers, databases, plan, profiles) as stage:
         sample = campaigns.run_some(servers, stage.url, stage.engine, calls)
         return replace(sample, extra=_stages(stage.engine))
+
+
+def _profile(servers: Servers, databases: Databases, calls: int, folder: Path) -> dict[str, Figure]:
+    """Where each of our processes spends its time, in words; the whole of it is then in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    measure(servers, databases, calls, calls * GROWS[0], folder)
+    return {f"{process} spends most in": words for process, words in profiled.hottest(folder).items()}
 
 
 def open_loop(servers: Servers, databases: Databases, calls: int) -> dict[str, float]:

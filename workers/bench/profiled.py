@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 SAMPLE_S = 0.001
+_HOTTEST = 5
 
 Stack = tuple[str, ...]
 
@@ -62,6 +63,16 @@ def shares(lines: list[str]) -> tuple[dict[str, float], dict[str, float]]:
             within[function] += int(count)
     total = max(1, own.total())
     return ({name: n / total for name, n in own.most_common()}, {name: n / total for name, n in within.most_common()})
+
+
+def hottest(folder: Path) -> dict[str, str]:
+    """By process, the functions in which most samples were taken: `{"worker-1": "wait_async 8 %, …"}`."""
+    found = {}
+    for file in sorted(folder.glob("*.prof")):
+        own, _ = shares(file.read_text().splitlines())
+        first = list(own.items())[:_HOTTEST]
+        found[file.stem] = ", ".join(f"{name} {share:.0%}" for name, share in first)
+    return found
 
 
 if __name__ == "__main__":
