@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -58,6 +59,7 @@ class RunningServers:
         self.servers = servers
         self._guardian = guardian
         self._lock = lock
+        self._turn = threading.Lock()
         self._processes = read_record(servers.folder) if guardian else []
 
     def dead(self) -> list[str]:
@@ -73,6 +75,10 @@ class RunningServers:
 
     def start_again(self, name: str) -> None:
         """Starts a server that has ended, on its old port and data, and returns when it answers. Raises Unavailable."""
+        with self._turn:  # the guardian takes one order at a time
+            self._start_again(name)
+
+    def _start_again(self, name: str) -> None:
         ended = self._process(name)
         assert self._guardian is not None
         assert self._guardian.stdin is not None

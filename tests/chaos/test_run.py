@@ -5,11 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 
-from api_min.cli.chaos.stage import running_stage
+from api_min.cli.chaos.faults import Injector
+from api_min.cli.chaos.plan import Fault, Kind
+from api_min.cli.chaos.stage import Diary, Stage, running_stage
+from engine.embedded.servers import start_servers
 from engine.errors import Misconfigured
+from engine.processes.stack import start_network
+from engine.processes.supervisor import Supervisor
 
 pytestmark = pytest.mark.slow
 
@@ -62,3 +68,16 @@ def test_servers_of_others_are_not_broken(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@db.example/production")
     with pytest.raises(Misconfigured, match="unset DATABASE_URL"), running_stage(tmp_path, 1):
         pass
+
+
+async def test_a_server_that_is_not_back_yet_is_not_ended_again(tmp_path: Path) -> None:
+    plan = [Fault(at_s, kind, for_s=0.3) for at_s in (0.0, 0.1) for kind in (Kind.REDIS, Kind.POSTGRES)]
+    with start_servers(tmp_path / "data", keep=False) as running, Supervisor({}, lambda *_: None) as supervisor:
+        network = start_network(supervisor, running.servers.folder, {})
+        stage = Stage(running, supervisor, network, "", [], Diary(), tmp_path / "log")
+        async with aiohttp.ClientSession() as session:
+            injector = Injector(stage, session)
+            await injector.run(plan)
+
+        assert len(injector.blows) == len(plan)
+        assert running.dead() == []
