@@ -51,7 +51,7 @@ def read_creates(path: Path) -> tuple[Create, ...]:
     Raises InvalidInput for a file that is no such log. A last line cut off by a kill does not count.
     """
     try:
-        with path.open("rb") as lines:  # of a long run they are more than fit in memory at once
+        with path.open("rb") as lines:  # a long run's are more than memory holds at once
             return parse_creates(lines)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path} is not a carrier's log: {error}") from error

@@ -135,7 +135,7 @@ class Senders:
         joined: dict[tuple[object, ...], Wish] = {}
         for wish in wishes:
             campaign = wish.walk.campaign
-            key = (id(wish.numbers), _kind(wish.walk), campaign.is_direct, self.is_capped(campaign))
+            key = (id(wish.numbers), _kind(wish.walk), self.is_capped(campaign))
             before = joined.get(key)
             joined[key] = wish if before is None else before._replace(most=before.most + wish.most)
         return joined.values()

@@ -9,6 +9,7 @@ the end of an open window, and the next opening, are found by walking spells, an
 cannot change: it is remembered for exactly that long.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -167,15 +168,15 @@ def use_rows(text: str) -> int:
     return added
 
 
-class _Clock:
+class _Clock(ABC):
     """One zone's clock, and the rows (or the schedule) whose minutes it must show."""
 
     def __init__(self, name: str, reason: WindowReason) -> None:
         self.zone, self.name, self.reason = zone(name), name, reason
 
+    @abstractmethod
     def span(self, day: date) -> Span:
         """The minutes of that local date that are open."""
-        raise NotImplementedError
 
     def binding(self, now: datetime) -> str:  # noqa: ARG002 - a schedule has no region
         """The region whose row closes it now."""

@@ -54,11 +54,11 @@ def test_stats() -> None:
 
 def test_lifecycle(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [2_000 * more for more in lifecycle.GROWS] == [10_000, 100_000, 1_000_000]
-    monkeypatch.setattr(lifecycle, "GROWS", (500,))
+    monkeypatch.setattr(lifecycle, "GROWS", (5, 500))
 
     result = lifecycle.run(servers, 50, 1, print, profiles=tmp_path)
 
-    assert [line.name for line in result.lines] == ["of 25,000"]
+    assert [line.name for line in result.lines] == ["of 250", "of 25,000"]
     assert "%" in str(result.figures["worker-1 spends most in"])
     found = {name: float(figure) for name, figure in result.figures.items() if not isinstance(figure, str)}
     assert found["per_second_per_core"] > 0

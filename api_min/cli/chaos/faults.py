@@ -47,6 +47,8 @@ class Injector:
             answer.raise_for_status()
 
     async def _strike(self, fault: Fault) -> None:
+        if _SERVERS.get(fault.kind) in self._away:
+            return  # it is not back yet: on a busy machine a start takes longer than the plan knows
         begun = time.time()
         await self._do(fault)
         healed = begun if fault.kind in _LEAVE_OTHERS else time.time()
@@ -79,9 +81,6 @@ class Injector:
                 await self.set_rates({})
 
     async def _restart(self, server: str, away_s: float) -> None:
-        """Unless it is not back yet: on a busy machine a start takes longer than the plan knows."""
-        if server in self._away:
-            return
         self._away.add(server)
         await asyncio.to_thread(self._stage.end_server, server)
         await asyncio.sleep(away_s)
