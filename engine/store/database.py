@@ -11,6 +11,7 @@ from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine.errors import Misconfigured, Unavailable
+from engine.store.connection import DriverEngine
 from engine.store.hosts import ask_last_first, sqlalchemy_url
 
 # A client that stops inside a transaction would block a pause for as long as it likes (DESIGN 2a).
@@ -65,7 +66,7 @@ def connect(
         f" -c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off"
         f"{_KEYED if keyed else ''}{_WATCH_CLIENT}"
     )
-    engine = create_async_engine(
+    pooled = create_async_engine(
         sqlalchemy_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -79,6 +80,7 @@ def connect(
         },
         execution_options={KEYED: keyed},
     )
+    engine = DriverEngine(pooled.sync_engine)
     ask_last_first(engine.sync_engine)
     _tell_outages(engine.sync_engine)
     return engine
