@@ -13,12 +13,10 @@ from typing import Any, NoReturn, cast
 import psycopg
 from psycopg import AsyncConnection as Driver
 from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import CursorResult, TextClause, create_engine, text
+from sqlalchemy import CursorResult, Dialect, TextClause, text
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-_DIALECT = create_engine("postgresql+psycopg://").dialect
 
 
 class DriverEngine(AsyncEngine):
@@ -43,7 +41,7 @@ class DriverConnection(AsyncConnection):
         driver = cast(Driver[Any], sync.connection.driver_connection)
         try:
             cursor = driver.cursor()
-            await cursor.execute(_translated(statement.text), parameters or {})
+            await cursor.execute(_translated(statement.text, sync.dialect), parameters or {})
             return cast(CursorResult[Any], await _read(cursor))  # all of it that we use
         except (Exception, CancelledError) as error:
             await self.run_sync(_raise_as_its_own, error, statement.text, parameters)
@@ -68,9 +66,9 @@ async def _read(cursor: psycopg.AsyncCursor[Any]) -> _Result:
 
 
 @lru_cache(maxsize=1024)
-def _translated(words: str) -> str:
+def _translated(words: str, dialect: Dialect) -> str:
     """With the driver's placeholders."""
-    return str(text(words).compile(dialect=_DIALECT))
+    return str(text(words).compile(dialect=dialect))
 
 
 @lru_cache(maxsize=1024)
