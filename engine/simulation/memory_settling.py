@@ -16,7 +16,7 @@ from engine.dispatch.watch import Watched
 from engine.ids import parse_attempt_ref
 from engine.rules import reports
 from engine.rules.campaign import Action, CampaignStatus, after
-from engine.rules.decision import AttemptView, Decision
+from engine.rules.decision import AttemptView, CallPlan, Decision, SmsPlan
 from engine.rules.prospect import ProspectState
 from engine.rules.reports import Report
 from engine.rules.telephony import Channel, Command
@@ -126,8 +126,13 @@ class Settling(Rows):
         for view in views:
             campaign = self._campaign(view.campaign_id)
             found = told[AttemptKey(view.campaign_id, view.prospect_id, view.attempt)]
-            settled.append((campaign, fold(view, found, campaign, None, now, now_real_s, renders=renders)))
+            plan = self._one_off_plan(campaign, view)
+            settled.append((campaign, fold(view, found, campaign, plan, now, now_real_s, renders=renders)))
         return settled
+
+    def _one_off_plan(self, campaign: facts.Campaign, view: AttemptView) -> CallPlan | SmsPlan | None:
+        data = self.prospects[view.prospect_id].data or {}
+        return facts.one_off_plan(campaign.plan, data) if campaign.is_direct else None
 
     def _campaign(self, campaign_id: int) -> facts.Campaign:
         limits = facts.limits_of(SETTINGS, self.clock.speed)
@@ -190,7 +195,7 @@ class Settling(Rows):
 
     def _free_senders(self, settled: Sequence[Settled]) -> None:
         for campaign, decision in settled:
-            if campaign.channel is Channel.SMS and decision.frees_sender:
+            if campaign.channel is Channel.SMS and not campaign.is_direct and decision.frees_sender:
                 gap_s = 0.0
                 if not decision.was_not_sent:
                     gap_s = SETTINGS.sms_gap_s + self.random.uniform(0, SETTINGS.sms_jitter_s)

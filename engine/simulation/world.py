@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TypeVar
 
+from engine import ids
 from engine.carriers.port import Lookup
 from engine.clock import Clock, real_s, under
 from engine.dispatch import watch
@@ -26,7 +27,7 @@ from engine.simulation.port import Snapshot, Steps
 from engine.simulation.queue import Queue
 from engine.simulation.relay import Lead, RelayProcess
 from engine.simulation.script import Script
-from engine.simulation.timeline import REAL_START_S, Died, Process, Timeline, VirtualTime
+from engine.simulation.timeline import REAL_START_S, Died, Ids, Process, Timeline, VirtualTime
 from engine.simulation.witness import Witness
 from engine.simulation.worker import Worker
 
@@ -192,7 +193,8 @@ class World:
         if paused:
             self.api.deed("resume", str(paused[0]))
         elif engine_s > PATIENCE_S and live:
-            self.witness.left_waiting(seen, {id_ for id_, status in live if status != CampaignStatus.CREATED})
+            begun = {id_ for id_, status in live if status != CampaignStatus.CREATED}
+            self.witness.left_waiting(seen, begun | {each.id for each in seen.directs})
             self.api.deed("cancel", str(live[0][0]))
         elif engine_s > 4 * PATIENCE_S:
             self.witness.problem("P1", f"is not over after {engine_s / 86_400:.0f} days")
@@ -211,6 +213,6 @@ async def play(
     `learn` is what a worker makes of a look-up, `lanes` what hands out send slots; negative controls have their own.
     """
     time = VirtualTime()
-    with under(time):
+    with under(time), ids.under(Ids(time)):
         clock = Clock(REAL_START_S, script.start.timestamp(), script.speed)
         return await World(script, build(clock, script.seed), time, learn, lanes()).run()

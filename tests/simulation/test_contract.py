@@ -278,7 +278,7 @@ async def test_a_claim_walks_on_and_the_look_behind_sees_what_is_left(steps: Ste
     (second,) = await steps.claim([(walk, 2)])
     assert [due.phone for due in second.due] == ["+13125550103"]
     assert await steps.queued_behind([walk]) == {VOICE: dict.fromkeys([1, 2], Queued(1, float("-inf")))}
-    assert [due.prospect_id for due in await steps.read_due(VOICE, [2, 9])] == [2]
+    assert [due.prospect_id for due in await steps.read_due(campaign, [2, 9])] == [2]
     walk.cursor = second.cursor
     (third,) = await steps.claim([(walk, 2)])
     assert (third.due, third.cursor, walk.cursor != START) == ([], second.cursor, True)
