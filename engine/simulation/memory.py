@@ -20,6 +20,7 @@ from engine.rules.campaign import ACCEPTS_PROSPECTS, Action, CampaignStatus, aft
 from engine.rules.campaign_config import SmsMode, parse_mode
 from engine.rules.csv_rows import RowReader
 from engine.rules.prospect import ProspectState
+from engine.rules.telephony import Channel
 from engine.simulation.memory_intents import Intents
 from engine.simulation.memory_one_off import OneOffs
 from engine.simulation.memory_settling import Settling
@@ -203,7 +204,7 @@ class MemorySteps(Intents, OneOffs, Settling):
         return Snapshot(
             campaigns=[(row.id, str(row.status), row.status_reason) for row in rows if not row.is_direct],
             directs=[
-                Direct(row.id, row.account_id, row.channel, row.carrier, str(row.status))
+                Direct(row.id, row.account_id, Channel(row.channel), row.carrier, str(row.status))
                 for row in rows
                 if row.is_direct
             ],

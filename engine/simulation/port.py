@@ -98,7 +98,7 @@ class Direct(NamedTuple):
 
     id: int
     account_id: int
-    channel: str
+    channel: Channel
     carrier: str
     status: str
 

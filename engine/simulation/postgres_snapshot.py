@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.dispatch import facts
 from engine.dispatch.facts import AttemptKey
 from engine.rules.stats import COUNTERS
+from engine.rules.telephony import Channel
 from engine.simulation.port import Direct, Person, Snapshot
 from engine.store import counts
 
@@ -35,7 +36,7 @@ async def read_snapshot(engine: AsyncEngine) -> Snapshot:
         keys = [AttemptKey(*row) for row in await _rows(conn, _KEYS)]
         found = Snapshot(
             campaigns=[(row.id, row.status, row.status_reason) for row in await _rows(conn, _CAMPAIGNS)],
-            directs=[Direct._make(row) for row in await _rows(conn, _DIRECTS)],
+            directs=[_direct(row) for row in await _rows(conn, _DIRECTS)],
             people=[_person(row) for row in await _rows(conn, _PEOPLE)],
             attempts=sorted(await facts.read_attempts(conn, keys), key=lambda view: (view.prospect_id, view.attempt)),
             suppressed=[(row[0], row[1], row[2], row[3]) for row in await _rows(conn, _SUPPRESSED)],
@@ -54,6 +55,10 @@ async def read_snapshot(engine: AsyncEngine) -> Snapshot:
 
 async def _rows(conn: AsyncConnection, query: str) -> list[Any]:
     return list(await conn.execute(text(query)))
+
+
+def _direct(row: Any) -> Direct:
+    return Direct(row.id, row.account_id, Channel(row.channel), row.carrier, row.status)
 
 
 def _person(row: Any) -> Person:

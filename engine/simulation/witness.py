@@ -165,9 +165,7 @@ class Witness:
 
     def usage_equals_attempts(self, end: Snapshot) -> list[str]:
         plans = {plan.id: plan for plan in self._world.script.campaigns}
-        channels = {each.id: Channel(each.channel) for each in end.directs} | {
-            plan.id: plan.channel for plan in plans.values()
-        }
+        channels = {each.id: each.channel for each in end.directs} | {plan.id: plan.channel for plan in plans.values()}
         found: Counter[tuple[int, object, str]] = Counter()
         for view in end.attempts:
             channel, plan = channels[view.campaign_id], plans.get(view.campaign_id)
