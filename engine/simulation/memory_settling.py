@@ -12,7 +12,7 @@ from engine.dispatch import facts, opening, orders, record
 from engine.dispatch.facts import AttemptKey, lock_order
 from engine.dispatch.record import Move, Settled
 from engine.dispatch.settle import SettleResult, collect, fold, may_suppress
-from engine.dispatch.watch import Watched
+from engine.dispatch.watch import Watched, with_plan
 from engine.ids import parse_attempt_ref
 from engine.rules import reports
 from engine.rules.campaign import Action, CampaignStatus, after
@@ -102,11 +102,9 @@ class Settling(Rows):
     async def due_attempts(self, keys: Collection[AttemptKey]) -> list[Watched]:
         views = [view for key in sorted(keys, key=lock_order) if (view := self.read(key)) is not None]
         now = real_now()
-        return [
-            (view, self._campaign(view.campaign_id))
-            for view in views
-            if view.check_at is not None and view.check_at <= now
-        ]
+        due = [view for view in views if view.check_at is not None and view.check_at <= now]
+        found = [(view, self._campaign(view.campaign_id)) for view in due]
+        return [(view, with_plan(campaign, self._one_off_plan(campaign, view))) for view, campaign in found]
 
     def _settle_read(
         self, told: Mapping[AttemptKey, Sequence[Report]], result: SettleResult, *, renders: bool = False
