@@ -248,7 +248,7 @@ class MemorySteps(Intents, OneOffs, Settling):
 
     def _set_status(self, row: CampaignRow, action: Action) -> bool:
         status = after(CampaignStatus(row.status), action)
-        if status is None:
+        if status is None or row.is_direct:
             return False
         now = self.clock.now()
         row.status, row.status_reason = status, ""
