@@ -49,7 +49,7 @@ STARTS = (
 SPEEDS = (1.0, 1.0, 60.0)
 
 _OCCASIONS = (1, 1, 1, 2, 3, 5)  # of a step: some come once or twice in a history
-_ONE_OFFS = (0, 0, 0, 1, 1, 2, 4)  # of one history
+_ONE_OFFS = (0, 0, 0, 0, 0, 0, 1, 1, 2, 4)  # of one history
 _LIMITS: tuple[Mapping[str, object] | None, ...] = (None, None, {"callsPerSecond": 2, "messagesPerSecond": 1})
 _AREAS = ("213", "212", "312", "303", "808")
 _MESSAGES = ("Your order is ready.", "Hi {{name|there}}, it is ready.", "{{name}}, your order is ready.")

@@ -65,6 +65,7 @@ class World:
         self.script, self.steps, self.time = script, steps, time
         self.timeline = Timeline(time, script.seed)
         self.history = History(script)
+        self._places = {fault.where for fault in script.faults}  # of the many boundaries few are one of them
         self.witness = Witness(self)
         self.carrier = ScriptedCarrier(script, self.timeline, self._deliver)
         self.queue = Queue(self)
@@ -110,6 +111,8 @@ class World:
 
     def boundary(self, process: Process, name: str) -> None:
         where, n = f"{process.name}/{name}", process.count(name)
+        if where not in self._places:
+            return
         if (stall := self.script.fault("stall", where, n)) is not None:
             self.note(process.name, f"stopped for {stall.amount:g} s after {name} #{n}")
             process.stopped_until_us = self.time.now_us + round(stall.amount * 1e6)

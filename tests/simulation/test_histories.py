@@ -12,7 +12,7 @@ import pytest
 
 from engine.rules.telephony import Channel
 from engine.simulation.memory import MemorySteps
-from engine.simulation.port import CARRIER, DOCUMENT_CARRIER
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Person
 from engine.simulation.runner import report, shortest
 from engine.simulation.script import ONE_OFF_STEPS, OTHER_STEPS, WORKER_STEPS, write
 from engine.simulation.world import History, play
@@ -89,16 +89,13 @@ def test_histories_are_full_of_what_they_are_for(first_hundred: list[History]) -
 
 
 def test_histories_are_full_of_one_off_contacts(first_hundred: list[History]) -> None:
-    ends = [history.end for history in first_hundred]
-    homes = {home.id: home for end in ends for home in end.directs}
-    made = Counter(
-        (homes[line.campaign_id].channel, line.carrier)
-        for history in first_hundred
-        for line in history.accepted
-        if line.campaign_id in homes
-    )
+    made: Counter[tuple[Channel, str]] = Counter()
+    kept: list[Person] = []
+    for history in first_hundred:
+        homes = {home.id for home in history.end.directs}
+        made.update((line.channel, line.carrier) for line in history.accepted if line.campaign_id in homes)
+        kept += [person for person in history.end.people if person.campaign_id in homes]
     assert min(made[pair] for pair in product(Channel, (CARRIER, DOCUMENT_CARRIER))) >= 8
-    kept = [person for end in ends for person in end.people if person.campaign_id in homes]
     text = "".join(line for history in first_hundred for line in history.lines)
     repeats = text.count(" queue_text ") + text.count(" create_call ") - len(kept)
     assert repeats >= 60
