@@ -26,19 +26,24 @@ class OneOffWitness:
     def is_ai(self, prospect_id: int) -> bool:
         return self._asked[prospect_id].asked.is_ai
 
-    def requests_kept_once(self, end: Snapshot) -> list[str]:
-        """Each request is one prospect of its account's hidden campaign, and no prospect is there without one."""
-        homes = {each.id: each for each in end.directs}
-        found = {each.id: each for each in end.people if each.campaign_id in homes}
-        problems = [f"{some} are all of {each}" for each, some in self._kept.items() if len(some) > 1]
-        problems += [f"{id_} was asked for by nobody" for id_ in found.keys() - self._asked.keys()]
-        for id_, one_off in self._asked.items():
-            asked, person = one_off.asked, found.get(id_)
-            home = homes.get(person.campaign_id) if person else None
-            told = (asked.account_id, asked.channel, asked.phone)
-            if person is None or home is None or (home.account_id, home.channel, person.phone) != told:
-                problems.append(f"{one_off} is kept as {person}")
-        return problems
+    def requests_kept_once(self, _end: Snapshot) -> list[str]:
+        """Each request is one prospect, and each prospect that of one request; a client with a name gave no rest."""
+        named = [each for each in self._world.script.one_offs if each.asked.name]
+        owners = Counter(id_ for some in self._kept.values() for id_ in some)
+        problems = [f"{each} is kept nowhere" for each in named if each not in self._kept]
+        problems += [f"{some} are all of {each}" for each, some in self._kept.items() if len(some) > 1]
+        return problems + [f"{id_} is kept for {n} requests" for id_, n in owners.items() if n > 1]
+
+    def kept_where_asked(self, end: Snapshot) -> list[str]:
+        """In the hidden campaign of its account and channel; and nobody is there without a request."""
+        homes = {each.id: (each.account_id, each.channel) for each in end.directs}
+        found = {each.id: (*homes[each.campaign_id], each.phone) for each in end.people if each.campaign_id in homes}
+        wanted = {id_: (*each.asked[:2], each.asked.phone) for id_, each in self._asked.items()}
+        return [
+            f"{id_} was asked for as {wanted.get(id_)}, and is {found.get(id_)}"
+            for id_ in sorted({*found, *wanted})
+            if found.get(id_) != wanted.get(id_)
+        ]
 
     def ends_are_explained(self, end: Snapshot) -> list[str]:
         """An outcome, with the reason if it is unknown, or a cancellation with its reason."""
