@@ -123,9 +123,9 @@ class Witness:
         checks: tuple[tuple[str, Callable[[Snapshot], list[str]]], ...] = (
             ("P1", self.counts_add_up), ("P1", self.counts_equal_rows), ("P1", self.all_are_over),
             ("P1", self.usage_equals_attempts), ("P1", self.one_offs.requests_kept_once),
-            ("P1", self.one_offs.kept_where_asked),
-            ("P1", self.one_offs.ends_are_explained), ("P2", self.accepted_once), ("P2", self.creates_were_intended),
-            ("P2", self.attempts_contiguous), ("P2", self.documents_once), ("P2", self.one_offs.asked_once_made_once),
+            ("P1", self.one_offs.kept_where_asked), ("P1", self.one_offs.ends_are_explained),
+            ("P2", self.accepted_once), ("P2", self.creates_were_intended), ("P2", self.attempts_contiguous),
+            ("P2", self.documents_once), ("P2", self.one_offs.asked_once_made_once),
             ("P2", self.one_offs.comes_from_its_number), ("P4", self.sms_spacing), ("P4", self.call_rate),
             ("P4", self.carrier_rate), ("P4", self.number_rate),
             ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
