@@ -2,10 +2,15 @@
 
 `new_id()` puts 42 bits of milliseconds over 21 random bits: sortable by creation, no round trip, no shared counter.
 Rows that arrive by the million (prospects, events) take PostgreSQL identities instead and share the same text form.
+
+The simulation puts its own numbers in place (`under`), so that a history has the same ids on every store.
 """
 
 import secrets
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache
 
@@ -15,9 +20,23 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _WIDTH = 13
 _EPOCH_MS = 1_704_067_200_000  # 2024-01-01: 42 bits of milliseconds last until 2163
 
+_draw: ContextVar[Callable[[], int] | None] = ContextVar("draw", default=None)  # None: the machine's time and chance
+
+
+@contextmanager
+def under(draw: Callable[[], int]) -> Iterator[None]:
+    """What is called and started inside takes its new ids from `draw`."""
+    token = _draw.set(draw)
+    try:
+        yield
+    finally:
+        _draw.reset(token)
+
 
 def new_id() -> int:
     """A fresh 63-bit id, greater than any of an earlier millisecond."""
+    if (draw := _draw.get()) is not None:
+        return draw()
     return ((time.time_ns() // 1_000_000 - _EPOCH_MS) << 21) | secrets.randbits(21)
 
 

@@ -12,7 +12,7 @@ from engine.rules.campaign_config import parse_strategy
 from engine.store.senders import Sender
 
 Message = tuple[int | str | bool, ...]  # the fields of `engine.dispatch.hints.Hint`, in their order
-_Choose = Callable[[Due], DidFacts | None]
+Choose = Callable[[Due], DidFacts | None]
 
 
 class Assigned(NamedTuple):
@@ -42,7 +42,7 @@ class Assigner:
 
     def __init__(self, tokens: Tokens, senders: Senders) -> None:
         self._tokens, self._senders = tokens, senders
-        self._choosers: dict[tuple[int, bool, bool, str], _Choose] = {}
+        self._choosers: dict[tuple[int, bool, bool, str], Choose] = {}
 
     def assign(self, wish: Wish, now: float) -> Assigned:
         """Gives the first prospects that wait their numbers; those without one wait on. Records the hints.
@@ -87,7 +87,7 @@ class Assigner:
             self._senders.used(did_id, count)
         return Assigned(wish, given, messages)
 
-    def _chooser(self, wish: Wish) -> _Choose:
+    def _chooser(self, wish: Wish) -> Choose:
         campaign = wish.walk.campaign
         is_capped = self._senders.is_capped(campaign)
         key = (id(wish.numbers), campaign.is_direct, is_capped, str(campaign.caller_id_strategy))
@@ -99,7 +99,7 @@ class Assigner:
             ]
             strategy = campaign.caller_id_strategy
             self._choosers[key] = (
-                _own_number(facts) if campaign.is_direct else _by_strategy(facts, strategy, wish.numbers)
+                own_number(facts) if campaign.is_direct else _by_strategy(facts, strategy, wish.numbers)
             )
         return self._choosers[key]
 
@@ -112,7 +112,7 @@ def take_back(assigned: Assigned) -> None:
         walk.waiting.appendleft(due)
 
 
-def _by_strategy(facts: list[DidFacts], strategy: object, in_use: Sequence[Sender]) -> _Choose:
+def _by_strategy(facts: list[DidFacts], strategy: object, in_use: Sequence[Sender]) -> Choose:
     pool, numbers = Pool(facts, parse_strategy(strategy)), {did.id for did in in_use}
 
     def choose(due: Due) -> DidFacts | None:
@@ -137,7 +137,7 @@ def blocked_number(blocked: Mapping[int, str], last_did: int | None) -> DidFacts
     return None if last_did is None or number is None else DidFacts(last_did, number, 1)
 
 
-def _own_number(facts: list[DidFacts]) -> _Choose:
+def own_number(facts: list[DidFacts]) -> Choose:
     """A one-off call comes from the number that its client named."""
     by_number = {did.number: did for did in facts}
     left = {did.id: did.tokens for did in facts}

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 _PRESENCE = "coordinator:"
 _JUST_AFTER_S = 0.02
-_FACTS = ", ".join(f"c.{each.name}" for each in fields(Campaign))
+FACTS = ", ".join(f"c.{each.name}" for each in fields(Campaign))
 # A cancelled campaign whose rows are all swept has its lease set to infinity: nobody needs it any more.
 _ACTIVE = "status in ('dialing', 'cancelled') and lease_until < 'infinity'"
 
@@ -42,7 +42,7 @@ _SHARE = text(f"""
 _RENEW = text(f"""
     update campaigns c set lease_until = now() + make_interval(secs => :lease_s)
      where id = any(cast(:ids as bigint[])) and lease_owner = :owner and {_ACTIVE}
-    returning {_FACTS}, c.lease_epoch
+    returning {FACTS}, c.lease_epoch
 """)
 _TAKE = text(f"""
     update campaigns c
@@ -51,7 +51,7 @@ _TAKE = text(f"""
                    where {_ACTIVE} and (lease_until < now() or lease_owner = :owner)
                      and not id = any(cast(:held as bigint[]))
                    order by id limit :n for update skip locked))
-    returning {_FACTS}, c.lease_epoch
+    returning {FACTS}, c.lease_epoch
 """)
 _RELEASE = text("""
     update campaigns set lease_owner = '', lease_until = '-infinity'
@@ -108,7 +108,7 @@ class Lease:
         for campaign_id in lost:
             self._shard.drop(campaign_id)
         for campaign_id, row in found.items():
-            self._shard.walks[campaign_id].campaign = _campaign(row)
+            self._shard.walks[campaign_id].campaign = campaign_of(row)
         return lost
 
     async def _take(self, conn: AsyncConnection, share: int) -> list[Walk]:
@@ -116,13 +116,14 @@ class Lease:
         if len(held) >= share:
             return []
         rows = await conn.execute(_TAKE, self._params(held=held, n=share - len(held)))
-        return [Walk(_campaign(row), row.lease_epoch) for row in rows]
+        return [Walk(campaign_of(row), row.lease_epoch) for row in rows]
 
     def _params(self, **more: object) -> dict[str, object]:
         return {"owner": self._owner, "lease_s": self._lease_s, **more}
 
 
-def _campaign(row: Any) -> Campaign:
+def campaign_of(row: Any) -> Campaign:
+    """Of a row with the columns `FACTS`."""
     values = {each.name: getattr(row, each.name) for each in fields(Campaign)}
     values |= {"status": CampaignStatus(row.status), "purpose": Purpose(row.purpose)}
     return Campaign(**values | {"caller_ids": tuple(row.caller_ids)})

@@ -113,7 +113,21 @@ def campaign_of(row: Any, limits: Limits, document_carriers: Collection[str], ta
     return Campaign(row.account_id, Channel(row.channel), row.is_direct, row.is_system, row.is_live, is_over, plan)
 
 
-async def load_parameters(conn: AsyncConnection, keys: Sequence[AttemptKey]) -> dict[int, Mapping[str, Any]]:
+async def load_one_off_plans(
+    conn: AsyncConnection, keys: Collection[AttemptKey], campaigns: Mapping[int, Campaign]
+) -> dict[int, CallPlan | SmsPlan]:
+    """The plans of those that are one-off contacts, by prospect."""
+    plans = {campaign_id: each.plan for campaign_id, each in campaigns.items() if each.is_direct}
+    if not plans:
+        return {}
+    one_offs = [key for key in keys if key.campaign_id in plans]
+    parameters = await _load_parameters(conn, one_offs)
+    return {
+        key.prospect_id: one_off_plan(plans[key.campaign_id], parameters.get(key.prospect_id, {})) for key in one_offs
+    }
+
+
+async def _load_parameters(conn: AsyncConnection, keys: Sequence[AttemptKey]) -> dict[int, Mapping[str, Any]]:
     """What each one-off call or message was asked to be, by prospect."""
     params = {
         "campaigns": arrays.numbers([key.campaign_id for key in keys]),

@@ -191,7 +191,7 @@ async def _settle_locked(
     known_campaigns = await _load_campaigns(conn, told, context)
     views = await facts.lock_attempts(conn, told)
     now, now_real_s = context.clock.now(), real_s()
-    plans = await _one_off_plans(conn, told, known_campaigns)
+    plans = await facts.load_one_off_plans(conn, told, known_campaigns)
     settled: list[Settled] = []
     async for view in breathing(views):
         campaign = known_campaigns[view.campaign_id]
@@ -216,7 +216,7 @@ async def _settle_known(
     """No report of these may suppress. Returns the attempts whose row was not as its intent wrote it."""
     await locks.lock_shared(conn, {locks.campaign_key(key.campaign_id) for key in told})
     known_campaigns = await _load_campaigns(conn, told, context)
-    plans = await _one_off_plans(conn, told, known_campaigns)
+    plans = await facts.load_one_off_plans(conn, told, known_campaigns)
     now, now_real_s = context.clock.now(), real_s()
     settled: list[Settled] = []
     async for key in breathing(sorted(told, key=facts.lock_order)):
@@ -257,19 +257,6 @@ async def _load_campaigns(
     ids = {key.campaign_id for key in told}
     takes = opening.takes(context.settings.ticket_s, context.clock)
     return await facts.load_campaigns(conn, ids, limits, context.document_carriers, takes)
-
-
-async def _one_off_plans(
-    conn: AsyncConnection, told: Collection[AttemptKey], known_campaigns: Mapping[int, Campaign]
-) -> dict[int, CallPlan | SmsPlan]:
-    plans = {campaign_id: each.plan for campaign_id, each in known_campaigns.items() if each.is_direct}
-    if not plans:
-        return {}
-    keys = [key for key in told if key.campaign_id in plans]
-    parameters = await facts.load_parameters(conn, keys)
-    return {
-        key.prospect_id: facts.one_off_plan(plans[key.campaign_id], parameters.get(key.prospect_id, {})) for key in keys
-    }
 
 
 def fold(

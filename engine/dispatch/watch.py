@@ -9,6 +9,7 @@ row's own times would not do: they are another machine's, and clocks are set.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -23,7 +24,7 @@ from engine.dispatch.settle import SettleContext
 from engine.ids import attempt_ref
 from engine.rules import call_flow, reports, sms_flow
 from engine.rules.attempt import AttemptState
-from engine.rules.decision import UNANSWERED, AttemptView, SmsPlan
+from engine.rules.decision import UNANSWERED, AttemptView, CallPlan, SmsPlan
 from engine.rules.reports import Report
 
 log = structlog.get_logger(__name__)
@@ -55,8 +56,15 @@ async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: S
         ids = {view.campaign_id for view in views}
         takes = opening.takes(context.settings.ticket_s, context.clock)
         campaigns = await facts.load_campaigns(conn, ids, limits, context.document_carriers, takes)
-    now = real_now()
-    return [(view, campaigns[view.campaign_id]) for view in views if view.check_at is not None and view.check_at <= now]
+        now = real_now()
+        due = [view for view in views if view.check_at is not None and view.check_at <= now]
+        plans = await facts.load_one_off_plans(conn, list(map(_key, due)), campaigns)
+    return [(view, with_plan(campaigns[view.campaign_id], plans.get(view.prospect_id))) for view in due]
+
+
+def with_plan(campaign: Campaign, one_off: CallPlan | SmsPlan | None) -> Campaign:
+    """A one-off contact has its own plan: a call may last for another time than calls of campaigns."""
+    return campaign if one_off is None else replace(campaign, plan=one_off)
 
 
 def needs_lookup(view: AttemptView, campaign: Campaign, now: datetime) -> bool:

@@ -6,6 +6,7 @@ from engine.clock import boottime
 from engine.errors import Conflict
 from engine.rules.campaign import Action
 from engine.rules.telephony import CarrierEvent
+from engine.simulation.asking import Asking
 from engine.simulation.port import DOCUMENT_CARRIER, SETTINGS, Imported
 from engine.simulation.script import Contact, Script
 from engine.simulation.timeline import Process
@@ -34,6 +35,8 @@ class Api(Process):
             self._ask(_ADDED_S + added_s, "add" if is_plain else "import", str(campaign_id), some)
         for deed in script.deeds:
             self._ask(*deed)
+        for one_off in script.one_offs:
+            Asking(self._world, self, one_off).plan()
 
     def deed(self, verb: str, subject: str) -> None:
         """An operator's, now."""

@@ -5,23 +5,27 @@ from typing import TYPE_CHECKING
 
 from engine.clock import boottime
 from engine.coordinator import pace
+from engine.coordinator.assign import own_number
 from engine.coordinator.hold import Hold
 from engine.coordinator.senders import LOOK_S
-from engine.coordinator.shard import START, Shard, Walk
+from engine.coordinator.shard import START, Due, Shard, Walk
 from engine.coordinator.windows import Closed, sift
 from engine.dispatch import opening
 from engine.dispatch.campaigns import CampaignFacts
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
+from engine.rules.caller_id import DidFacts
 from engine.rules.telephony import Channel
 from engine.simulation.looks import Look
 from engine.simulation.port import SETTINGS, Usable
+from engine.simulation.queue import Message
 from engine.simulation.timeline import Process
 
 if TYPE_CHECKING:
     from engine.simulation.world import World
 
 _HOLD_S = 2.0
+_NUDGE_S = 0.001
 _WRITES_S = 0.01  # from the claim until those are put off whom it found outside of their hours
 
 
@@ -44,6 +48,17 @@ class Coordinator(Process):
         self._attempts: Hold[AttemptKey] = Hold(_HOLD_S)
         self._callbacks: Hold[int] = Hold(_HOLD_S)
 
+    async def take(self, message: Message) -> None:
+        """As `coordinator.wake`: a campaign has work, and is looked at as soon as that is noted."""
+        if message.campaign_id not in self._shard.walks:
+            await self._read_active()
+        self._shard.walks[message.campaign_id].begin_again()
+        self._world.plan(_NUDGE_S, self, self._hurry)
+
+    async def _hurry(self) -> None:
+        if await self._dispatch():
+            self._world.stir()
+
     async def _dispatch(self) -> bool:
         """As `coordinator.dispatch`, without its shares of scarce tokens."""
         world = self._world
@@ -55,14 +70,13 @@ class Coordinator(Process):
         wanted = [(walk, count) for walk, count in wanted if count > 0]
         if wanted:
             wanted = [(walk, count * walk.stride) for walk, count in wanted]
-            await self._read_facts([walk.campaign.id for walk, _ in wanted])
+            await self._read_facts([walk.campaign.id for walk, _ in wanted if not walk.campaign.is_direct])
             clock, engine_now = world.steps.clock, world.steps.clock.now()
             claims = await world.step(self, "claim", world.steps.claim(wanted))
             closed: list[Closed] = []
             for (walk, count), found in zip(wanted, claims, strict=True):
                 due = walk.take_in(found, count, now, clock, engine_now.timestamp(), SETTINGS.hint_lease_s)
-                facts = self._facts[walk.campaign.id]
-                walk.waiting += sift(walk, facts, due, engine_now, opening.takes(SETTINGS.ticket_s, clock), closed)
+                walk.waiting += self._sift(walk, due, engine_now, closed)
             if closed:
                 world.plan(_WRITES_S, self, lambda: self._put_off(closed, engine_now))
         pushed = 0
@@ -77,6 +91,13 @@ class Coordinator(Process):
         """The hours of a campaign never change."""
         if unknown := [each for each in campaign_ids if each not in self._facts]:
             self._facts |= await self._world.steps.facts(unknown)
+
+    def _sift(self, walk: Walk, due: list[Due], now: datetime, closed: list[Closed]) -> list[Due]:
+        """As `Windows.sift`."""
+        if walk.campaign.is_direct:
+            return due
+        takes = opening.takes(SETTINGS.ticket_s, self._world.steps.clock)
+        return sift(walk, self._facts[walk.campaign.id], due, now, takes, closed)
 
     async def _put_off(self, closed: list[Closed], now: datetime) -> None:
         told = [(each.due.prospect_id, str(each.reason), each.next_at.isoformat()) for each in closed]
@@ -96,25 +117,29 @@ class Coordinator(Process):
 
     def _push(self, walk: Walk, count: int, usable: list[Usable]) -> int:
         now, channel = boottime(), Channel(walk.campaign.channel)
-        if channel is Channel.SMS:
+        if walk.keeps_gap:
             engine_s = self._world.steps.clock.now().timestamp()
             free = self._numbers.take([each.id for each in usable if each.free_s <= engine_s], now)
             usable = [each for each in usable if each.id in free]
             count = min(count, len(usable))
-        pushed = 0
-        # From either end, so that the two meet at numbers and limits, and not only at the same people.
-        take = walk.waiting.popleft if self.name.endswith("0") else walk.waiting.pop
-        while walk.waiting and pushed < count and usable:
-            due, number = take(), usable[pushed % len(usable)]
+        given = _own_numbers(walk, count, usable) if walk.campaign.is_direct else self._any_numbers(walk, count, usable)
+        for due, number in given:
             walk.hints[due.prospect_id] = (due.attempt, now)
             account_id, campaign_id = walk.campaign.account_id, walk.campaign.id
             hint = Hint(account_id, campaign_id, due.prospect_id, due.attempt, due.phone, number.id, number.number)
-            self._world.queue.hint(hint, channel)
-            pushed += 1
+            is_one_off_text = walk.campaign.is_direct and walk.is_sms
+            self._world.queue.hint(hint._replace(is_one_off_text=is_one_off_text), channel)
+        pushed = len(given)
         walk.backlog += pushed
         if walk.waiting:
             walk.ask_at = now + LOOK_S
         return pushed
+
+    def _any_numbers(self, walk: Walk, count: int, usable: list[Usable]) -> list[tuple[Due, Usable]]:
+        """From either end, so that the two meet at numbers and limits, and not only at the same people."""
+        take = walk.waiting.popleft if self.name.endswith("0") else walk.waiting.pop
+        count = min(count, len(walk.waiting)) if usable else 0
+        return [(take(), usable[n % len(usable)]) for n in range(count)]
 
     async def _rescue(self) -> bool:
         begun, world = boottime(), self._world
@@ -128,7 +153,7 @@ class Coordinator(Process):
         for walk in walks:
             lost = walk.left_behind(behind[walk.campaign.id], begun, clock, engine_s, SETTINGS.hint_lease_s)
             if lost:
-                again = await world.steps.read_due(walk.campaign.id, lost)
+                again = await world.steps.read_due(walk.campaign, lost)
                 walk.waiting.extend(again)
                 found += len(again)
         return found > 0
@@ -138,7 +163,9 @@ class Coordinator(Process):
         for walk in list(self._shard.walks.values()):
             if not walk.is_dialing:
                 done = bool(await world.step(self, "sweep", world.steps.sweep(walk.campaign.id))) or done
-            elif not walk.waiting and await world.step(self, "complete", world.steps.complete(walk.campaign.id)):
+            elif not (walk.waiting or walk.campaign.is_direct) and await world.step(
+                self, "complete", world.steps.complete(walk.campaign.id)
+            ):
                 self._shard.drop(walk.campaign.id)
                 done = True
         return done
@@ -152,3 +179,14 @@ class Coordinator(Process):
         world.queue.settle(unsettled)
         world.boundary(self, "unsettled")
         return bool(overdue or unsettled)
+
+
+def _own_numbers(walk: Walk, count: int, usable: list[Usable]) -> list[tuple[Due, DidFacts]]:
+    """As `Assigner.assign`: who waits for another number does not stand in the way."""
+    choose = own_number([DidFacts(each.id, each.number, count) for each in usable])
+    given: list[tuple[Due, DidFacts]] = []
+    for due in list(walk.waiting):
+        if len(given) < count and (number := choose(due)) is not None:
+            given.append((due, number))
+            walk.waiting.remove(due)
+    return given

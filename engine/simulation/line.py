@@ -13,7 +13,7 @@ from engine.dispatch.orders import Order
 from engine.ids import attempt_ref, parse_attempt_ref
 from engine.rules.telephony import Amd, CarrierEvent, Channel, Command, CommandKind, EndReason, EventKind
 from engine.simulation.port import CARRIER
-from engine.simulation.script import Contact, Script
+from engine.simulation.script import Contact, OneOff, Script
 from engine.simulation.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Contacted:
     to: str
     begun_us: int  # its first byte left us
     at_us: int
-    contact: Contact | None
+    contact: Contact | OneOff | None
     events: list[CarrierEvent] = field(default_factory=list)
     answered_us: int | None = None
     ended_us: int | None = None
@@ -74,9 +74,13 @@ class ScriptedCarrier:
     def __init__(self, script: Script, timeline: Timeline, deliver: Callable[[CarrierEvent, int], None]) -> None:
         self._script, self._timeline, self._deliver = script, timeline, deliver
         self._contacts = {(each.campaign_id, each.phone): each for each in script.contacts}
+        self._one_offs: dict[int, OneOff] = {}  # by prospect
         self._seen: Counter[tuple[str, str]] = Counter()
         self.log: list[Contacted] = []
         self._lines: dict[str, Contacted] = {}
+
+    def expect(self, prospect_id: int, one_off: OneOff) -> None:
+        self._one_offs.setdefault(prospect_id, one_off)
 
     def create(self, intent: Intent) -> tuple[Receipt, float]:
         """The answer to a create whose bytes leave now, and how long it takes."""
@@ -92,9 +96,10 @@ class ScriptedCarrier:
         if kind in ("error_before", "hang_lost"):
             return Receipt(Outcome.UNKNOWN), TIMEOUT_S if kind == "hang_lost" else took_s
         begun_us = self._timeline.time.now_us
+        contact = self._contacts.get((hint.campaign_id, hint.phone)) or self._one_offs.get(hint.prospect_id)
         line = Contacted(
-            ref, intent.campaign.channel, hint.from_number, hint.phone, begun_us, 0,
-            self._contacts.get((hint.campaign_id, hint.phone)), carrier=intent.campaign.carrier,
+            ref, intent.campaign.channel, hint.from_number, hint.phone, begun_us, 0, contact,
+            carrier=intent.campaign.carrier,
         )  # fmt: skip
         arrives_s = TIMEOUT_S - 0.5 if kind == "slow" else took_s / 2
         self._timeline.after(arrives_s, None, lambda: self._accept(line))

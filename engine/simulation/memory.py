@@ -7,6 +7,7 @@ from random import Random
 from typing import TypeVar
 
 from engine.clock import Clock, real_now
+from engine.coordinator.claim import LOOK_BACK_S
 from engine.coordinator.shard import Claim, Due, Position, Queued, Walk
 from engine.coordinator.windows import Closed
 from engine.dispatch.campaigns import CampaignFacts, facts_of
@@ -19,10 +20,11 @@ from engine.rules.campaign import ACCEPTS_PROSPECTS, Action, CampaignStatus, aft
 from engine.rules.campaign_config import SmsMode, parse_mode
 from engine.rules.csv_rows import RowReader
 from engine.rules.prospect import ProspectState
-from engine.rules.stats import Delta
+from engine.rules.telephony import Channel
 from engine.simulation.memory_intents import Intents
+from engine.simulation.memory_one_off import OneOffs
 from engine.simulation.memory_settling import Settling
-from engine.simulation.port import Account, Imported, Number, Person, Plan, Snapshot, Usable
+from engine.simulation.port import Account, Direct, Imported, Number, Person, Plan, Snapshot, Usable
 from engine.simulation.rows import NEVER, SINCE_EVER, CallbackRow, CampaignRow, NumberRow, ProspectRow, Suppression
 from engine.store import campaigns, imports
 from engine.store.callbacks import Report as Callback
@@ -33,7 +35,7 @@ T = TypeVar("T")
 _QUEUED = ProspectState.QUEUED
 
 
-class MemorySteps(Intents, Settling):
+class MemorySteps(Intents, OneOffs, Settling):
     def __init__(self, clock: Clock, seed: int = 0) -> None:
         super().__init__(clock)
         self.random = Random(seed)
@@ -49,7 +51,7 @@ class MemorySteps(Intents, Settling):
     async def add_prospects(self, campaign_id: int, phones: Sequence[str]) -> int:
         campaign = self._open(campaign_id)
         added = sum(self.add_prospect(campaign, phone) is not None for phone in phones)
-        self._count_added(campaign_id, added)
+        self.count_added(campaign_id, added)
         return added
 
     async def import_csv(self, campaign_id: int, body: bytes) -> Imported:
@@ -73,7 +75,7 @@ class MemorySteps(Intents, Settling):
                     person.reason, person.next_at = template.hold_reason(missing), again_at
             elif said.needs and not missing:
                 released |= self._release(campaign_id, phone, data)
-        self._count_added(campaign_id, added)
+        self.count_added(campaign_id, added)
         return Imported(added, held, len(released), len(rows) - added - len(released), invalid)
 
     async def move(self, campaign_id: int, action: Action) -> str:
@@ -113,9 +115,9 @@ class MemorySteps(Intents, Settling):
             found[walk.campaign.id] = {row.id: Queued(row.attempt, self._due(row).due_s) for row in queued}
         return found
 
-    async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]:
+    async def read_due(self, campaign: Campaign, prospect_ids: Sequence[int]) -> list[Due]:
         wanted = set(prospect_ids)
-        rows = sorted(self.of_campaign(campaign_id), key=lambda row: row.id)
+        rows = sorted(self.of_campaign(campaign.id), key=lambda row: row.id)
         return [self._due(row) for row in rows if row.id in wanted and row.state == _QUEUED]
 
     async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:
@@ -198,8 +200,14 @@ class MemorySteps(Intents, Settling):
         self.relay = ""
 
     async def snapshot(self) -> Snapshot:
+        rows = _by_id(self.campaigns)
         return Snapshot(
-            campaigns=[(row.id, str(row.status), row.status_reason) for row in _by_id(self.campaigns)],
+            campaigns=[(row.id, str(row.status), row.status_reason) for row in rows if not row.is_direct],
+            directs=[
+                Direct(row.id, row.account_id, Channel(row.channel), row.carrier, str(row.status))
+                for row in rows
+                if row.is_direct
+            ],
             people=[_person(row) for row in _by_id(self.prospects)],
             attempts=[self.attempts[key].view for key in sorted(self.attempts)],
             counts={each: dict(self.counts[each]) for each in sorted(self.counts)},
@@ -224,14 +232,8 @@ class MemorySteps(Intents, Settling):
             raise Conflict(f"the campaign is {row.status}", {"status": str(row.status), "allowed": allowed})
         return row
 
-    def _count_added(self, campaign_id: int, added: int) -> None:
-        delta = Delta()
-        delta.add("total", added)
-        delta.add("queued", added)
-        self.count({campaign_id: delta} if added else {})
-
     def _release(self, campaign_id: int, phone: str, data: Mapping[str, object] | None) -> set[int]:
-        row = self.by_phone[campaign_id, phone]
+        row = self.by_phone[campaign_id, phone, 0]
         if row.state != _QUEUED or not (row.reason or "").startswith(f"{template.MISSING}:"):
             return set()
         row.data, row.reason, row.next_at = data, None, SINCE_EVER
@@ -246,7 +248,7 @@ class MemorySteps(Intents, Settling):
 
     def _set_status(self, row: CampaignRow, action: Action) -> bool:
         status = after(CampaignStatus(row.status), action)
-        if status is None:
+        if status is None or row.is_direct:
             return False
         now = self.clock.now()
         row.status, row.status_reason = status, ""
@@ -262,7 +264,8 @@ class MemorySteps(Intents, Settling):
             sums["queued"] = sums["retrying"] = 0
 
     def _claim(self, walk: Walk, count: int) -> Claim:
-        cursor, now = _key_of(walk.cursor), self.clock.now()
+        now = self.clock.now()
+        cursor = self._begin(walk, now)
         rows = self.of_campaign(walk.campaign.id)
         queued = [row for row in rows if row.state == _QUEUED]
         due = sorted((row for row in queued if (row.next_at, row.id) > cursor and row.next_at <= now), key=_order)
@@ -273,10 +276,19 @@ class MemorySteps(Intents, Settling):
             return Claim([], walk.cursor, next_due_s)
         return Claim([self._due(row) for row in due], _position(due[-1]), next_due_s)
 
+    def _begin(self, walk: Walk, now: datetime) -> tuple[datetime, int]:
+        """Behind which place a claim looks."""
+        cursor = _key_of(walk.cursor)
+        looks_back = walk.campaign.is_direct and walk.is_woken
+        back_to = now - timedelta(seconds=LOOK_BACK_S * self.clock.speed)
+        return (back_to, 0) if looks_back and back_to < cursor[0] else cursor
+
     def _due(self, row: ProspectRow) -> Due:
         last = self.attempts.get((row.id, row.attempt - 1)) if row.attempt > 1 else None
         last_did, outcome = (None, None) if last is None else (last.view.did_id, last.view.outcome)
-        return Due(row.id, row.attempt, row.phone, None, last_did, _epoch(row.next_at), _as_jsonb(row.data), outcome)
+        is_direct = self.campaigns[row.campaign_id].is_direct
+        sender, data = (self.sender_of(row), None) if is_direct else (None, _as_jsonb(row.data))
+        return Due(row.id, row.attempt, row.phone, sender, last_did, _epoch(row.next_at), data, outcome)
 
 
 def _by_id(rows: Mapping[int, T]) -> list[T]:

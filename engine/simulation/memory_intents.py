@@ -122,14 +122,15 @@ class Intents(Rows):
         )
 
     def _take_senders(self, allowed: list[Hint], batch: IntentBatch, held: Held) -> list[Hint]:
-        free = {hint.did_id for hint in allowed if self.is_free(hint.did_id)}
+        """A one-off text takes none."""
+        free = {hint.did_id for hint in allowed if not hint.is_one_off_text and self.is_free(hint.did_id)}
         for did_id in free:
             self.numbers[did_id].free_at = NEVER
         for hint in allowed:
-            if hint.did_id not in free:
+            if not hint.is_one_off_text and hint.did_id not in free:
                 batch.refused.append((hint, Refusal.SENDER_NOT_READY))
                 held.later.append((hint, Refusal.SENDER_NOT_READY, self.clock.now() + NOT_READY_FOR))
-        return [hint for hint in allowed if hint.did_id in free]
+        return [hint for hint in allowed if hint.is_one_off_text or hint.did_id in free]
 
     def _within_ceilings(
         self, allowed: list[Hint], campaigns: Mapping[int, CampaignFacts], batch: IntentBatch, held: Held

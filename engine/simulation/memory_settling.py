@@ -12,11 +12,11 @@ from engine.dispatch import facts, opening, orders, record
 from engine.dispatch.facts import AttemptKey, lock_order
 from engine.dispatch.record import Move, Settled
 from engine.dispatch.settle import SettleResult, collect, fold, may_suppress
-from engine.dispatch.watch import Watched
+from engine.dispatch.watch import Watched, with_plan
 from engine.ids import parse_attempt_ref
 from engine.rules import reports
 from engine.rules.campaign import Action, CampaignStatus, after
-from engine.rules.decision import AttemptView, Decision
+from engine.rules.decision import AttemptView, CallPlan, Decision, SmsPlan
 from engine.rules.prospect import ProspectState
 from engine.rules.reports import Report
 from engine.rules.telephony import Channel, Command
@@ -102,11 +102,9 @@ class Settling(Rows):
     async def due_attempts(self, keys: Collection[AttemptKey]) -> list[Watched]:
         views = [view for key in sorted(keys, key=lock_order) if (view := self.read(key)) is not None]
         now = real_now()
-        return [
-            (view, self._campaign(view.campaign_id))
-            for view in views
-            if view.check_at is not None and view.check_at <= now
-        ]
+        due = [view for view in views if view.check_at is not None and view.check_at <= now]
+        found = [(view, self._campaign(view.campaign_id)) for view in due]
+        return [(view, with_plan(campaign, self._one_off_plan(campaign, view))) for view, campaign in found]
 
     def _settle_read(
         self, told: Mapping[AttemptKey, Sequence[Report]], result: SettleResult, *, renders: bool = False
@@ -126,8 +124,13 @@ class Settling(Rows):
         for view in views:
             campaign = self._campaign(view.campaign_id)
             found = told[AttemptKey(view.campaign_id, view.prospect_id, view.attempt)]
-            settled.append((campaign, fold(view, found, campaign, None, now, now_real_s, renders=renders)))
+            plan = self._one_off_plan(campaign, view)
+            settled.append((campaign, fold(view, found, campaign, plan, now, now_real_s, renders=renders)))
         return settled
+
+    def _one_off_plan(self, campaign: facts.Campaign, view: AttemptView) -> CallPlan | SmsPlan | None:
+        data = self.prospects[view.prospect_id].data or {}
+        return facts.one_off_plan(campaign.plan, data) if campaign.is_direct else None
 
     def _campaign(self, campaign_id: int) -> facts.Campaign:
         limits = facts.limits_of(SETTINGS, self.clock.speed)
@@ -190,7 +193,7 @@ class Settling(Rows):
 
     def _free_senders(self, settled: Sequence[Settled]) -> None:
         for campaign, decision in settled:
-            if campaign.channel is Channel.SMS and decision.frees_sender:
+            if campaign.channel is Channel.SMS and not campaign.is_direct and decision.frees_sender:
                 gap_s = 0.0
                 if not decision.was_not_sent:
                     gap_s = SETTINGS.sms_gap_s + self.random.uniform(0, SETTINGS.sms_jitter_s)

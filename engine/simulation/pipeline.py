@@ -10,7 +10,7 @@ from engine.clock import boottime
 from engine.dispatch.hints import Job, take_batch
 from engine.dispatch.intent import Intent
 from engine.dispatch.lanes import LaneBook, Lanes
-from engine.dispatch.pipeline import LAST_S, LONGEST_WAIT_S, RETRY_S
+from engine.dispatch.pipeline import LAST_S, LONGEST_WAIT_S, ONE_OFF_LATE_S, RETRY_S, SHORTEST_ONE_OFF_S
 from engine.dispatch.tempo import Tempo
 from engine.limits.slots import SendSlots, Slot
 from engine.rules.decision import DEFAULT_RETRY_AFTER_S
@@ -67,7 +67,10 @@ class Pipeline:
         for job in jobs:
             by_lanes.setdefault(self._lanes.of(job.hint), []).append(job)
         wanted = [(lanes, len(some)) for lanes, some in by_lanes.items()]
-        grants = await self._slots.acquire(wanted, lead_s=self._tempo.lead_s)
+        lead_s = self._tempo.lead_s
+        if all(job.hint.is_one_off_text for job in jobs):
+            lead_s = max(SHORTEST_ONE_OFF_S, lead_s - ONE_OFF_LATE_S)
+        grants = await self._slots.acquire(wanted, lead_s=lead_s)
         slotted: list[_Slotted] = []
         for some, grant in zip(by_lanes.values(), grants, strict=True):
             slotted += map(_Slotted, some, grant.slots)

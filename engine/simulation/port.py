@@ -28,9 +28,10 @@ from engine.store.callbacks import Report as Callback
 from engine.store.campaigns import Campaign
 from engine.store.tickets import Ticket
 
-__all__ = ["Account", "Number", "Plan", "Settled", "Snapshot", "Steps", "Usable"]
+__all__ = ["Account", "Number", "Plan", "Request", "Settled", "Snapshot", "Steps", "Usable"]
 
 CARRIER, DOCUMENT_CARRIER = "simulated-command", "simulated-document"
+TEXT = "Your table is ready."  # of every one-off message
 SETTINGS = Settings.model_validate({"DATABASE_URL": "postgres://unused", "REDIS_URL": "redis://unused"})
 
 
@@ -62,6 +63,44 @@ class Plan:
     purpose: str = "marketing"
     calls_per_second: float = 5.0
     carrier: str = CARRIER
+
+
+class Request(NamedTuple):
+    """One call or one text that a client asks the api for, outside of campaigns."""
+
+    account_id: int
+    channel: Channel
+    phone: str
+    number: str  # that it must come from
+    name: str = ""  # the same in a repeat; without one each request is a contact of its own
+    carrier: str = CARRIER
+    purpose: str = ""
+    is_ai: bool = False  # a call with a prompt of its own
+    longest_s: int | None = None  # of a call
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What is asked of a call."""
+        prompt = "You confirm a table for two." if self.is_ai else None
+        asked = {"systemPrompt": prompt, "maxDuration": self.longest_s, "purpose": self.purpose or None}
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+class Kept(NamedTuple):
+    """Where a one-off contact is kept: the account's hidden campaign, and its prospect there."""
+
+    campaign_id: int
+    prospect_id: int
+
+
+class Direct(NamedTuple):
+    """A hidden campaign of one-off contacts."""
+
+    id: int
+    account_id: int
+    channel: Channel
+    carrier: str
+    status: str
 
 
 class Usable(NamedTuple):
@@ -99,6 +138,7 @@ class Snapshot:
     """Everything that is kept, in one canonical form: two stores with one history have equal snapshots."""
 
     campaigns: list[tuple[int, str, str]] = field(default_factory=list)  # id, status, reason
+    directs: list[Direct] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
     attempts: list[AttemptView] = field(default_factory=list)
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
@@ -133,6 +173,12 @@ class Steps(Protocol):
     async def open_tickets(self, campaign_id: int) -> list[Ticket]: ...
     async def are_open(self, tickets: Sequence[Ticket]) -> bool: ...
     async def opt_out(self, account_id: int, phone: str) -> int: ...
+    async def direct(self, asked: Request, now: datetime) -> int:
+        """The hidden campaign of such requests, made at the first of them. `now`, here and below: when it came."""
+        ...
+
+    async def create_call(self, asked: Request, now: datetime) -> int: ...
+    async def queue_text(self, asked: Request, now: datetime) -> Kept: ...
 
     # coordinators
     async def active(self) -> list[Campaign]:
@@ -142,7 +188,7 @@ class Steps(Protocol):
     async def facts(self, campaign_ids: Collection[int]) -> dict[int, CampaignFacts]: ...
     async def claim(self, wanted: Sequence[tuple[Walk, int]]) -> list[Claim]: ...
     async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, Queued]]: ...
-    async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]: ...
+    async def read_due(self, campaign: Campaign, prospect_ids: Sequence[int]) -> list[Due]: ...
     async def put_off(self, closed: Sequence[Closed], now: datetime) -> None: ...
     async def usable(self, campaign: Campaign) -> list[Usable]: ...
     async def sweep(self, campaign_id: int) -> int: ...

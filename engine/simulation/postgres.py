@@ -7,10 +7,10 @@ from random import Random
 import orjson
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock, real_now
-from engine.coordinator import claim, inbox, watch, windows
+from engine.coordinator import claim, inbox, lease, watch, windows
 from engine.coordinator.shard import Claim, Due, Queued, Walk
 from engine.coordinator.windows import Closed
 from engine.dispatch import intent, settle
@@ -21,13 +21,25 @@ from engine.dispatch.intent import IntentBatch, IntentContext
 from engine.dispatch.settle import SettleContext, SettleResult
 from engine.dispatch.watch import Watched, read_due
 from engine.feed.relay import Relay
-from engine.rules.campaign import Action, CampaignStatus
+from engine.rules.campaign import Action
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
 from engine.rules.telephony import Channel, Command
-from engine.simulation.port import DOCUMENT_CARRIER, SETTINGS, Account, Imported, Number, Plan, Snapshot, Usable
+from engine.simulation.port import (
+    DOCUMENT_CARRIER,
+    SETTINGS,
+    TEXT,
+    Account,
+    Imported,
+    Kept,
+    Number,
+    Plan,
+    Request,
+    Snapshot,
+    Usable,
+)
 from engine.simulation.postgres_snapshot import read_snapshot
-from engine.store import callbacks, campaigns, imports, prospects, senders, suppressions, tickets
+from engine.store import callbacks, calls, campaigns, imports, messages, prospects, senders, suppressions, tickets
 from engine.store.callbacks import Report as Callback
 from engine.store.campaigns import Campaign
 from engine.store.tickets import Ticket
@@ -50,6 +62,7 @@ _CAMPAIGN = text("""
     values (:id, :account_id, false, :name, :channel, :purpose, 'created', :carrier, cast(:mode as jsonb), '[]',
             cast(:schedule as jsonb), :calls_per_second, :now)
 """)
+_ACTIVE = text(f"select {lease.FACTS} from campaigns c where status in ('dialing', 'cancelled') order by id")
 _DEPOSE = text("delete from leaders where name = 'relay'")
 
 
@@ -60,7 +73,6 @@ class PostgresSteps:
         self.clock = clock
         self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._accounts: list[int] = []
         self._owners: dict[int, int] = {}
         self._random = Random(seed)
         self._redis = Redis()
@@ -71,7 +83,6 @@ class PostgresSteps:
 
     async def prepare(self, accounts: Sequence[Account], numbers: Sequence[Number], campaigns: Sequence[Plan]) -> None:
         now = self.clock.now()
-        self._accounts = [account.id for account in accounts]
         self._owners = {plan.id: plan.account_id for plan in campaigns}
         async with self._engine.begin() as conn:
             for account in accounts:
@@ -131,11 +142,35 @@ class PostgresSteps:
         async with self._engine.begin() as conn:
             return await suppressions.add(conn, account_id, [phone], "opted_out", "api", self.clock)
 
+    async def direct(self, asked: Request, now: datetime) -> int:
+        async with self._engine.begin() as conn:
+            return (await self._direct(conn, asked, now)).id
+
+    async def create_call(self, asked: Request, now: datetime) -> int:
+        return await calls.create_call(
+            self._engine,
+            asked.account_id,
+            asked.number,
+            asked.phone,
+            asked.parameters,
+            now,
+            is_live=False,
+            carrier=asked.carrier,
+            request_name=asked.name,
+        )
+
+    async def queue_text(self, asked: Request, now: datetime) -> Kept:
+        async with self._engine.begin() as conn:
+            home = await self._direct(conn, asked, now)
+            name, purpose = asked.name, asked.purpose
+            queued = messages.queue(
+                conn, home, asked.number, asked.phone, TEXT, now, request_name=name, purpose=purpose
+            )
+            return Kept(home.id, await queued)
+
     async def active(self) -> list[Campaign]:
-        live = (CampaignStatus.DIALING, CampaignStatus.CANCELLED)
         async with self._reader.connect() as conn:
-            found = [await campaigns.list_campaigns(conn, each) for each in self._accounts]
-        return sorted((each for some in found for each in some if each.status in live), key=lambda each: each.id)
+            return [lease.campaign_of(row) for row in await conn.execute(_ACTIVE)]
 
     async def facts(self, campaign_ids: Collection[int]) -> dict[int, CampaignFacts]:
         return await read_campaigns(self._reader, campaign_ids)
@@ -146,9 +181,9 @@ class PostgresSteps:
     async def queued_behind(self, walks: Sequence[Walk]) -> dict[int, dict[int, Queued]]:
         return await claim.queued_behind(self._reader, walks)
 
-    async def read_due(self, campaign_id: int, prospect_ids: Sequence[int]) -> list[Due]:
-        found = await claim.read_due(self._reader, {campaign_id: (False, prospect_ids)})
-        return sorted(found.get(campaign_id, []))
+    async def read_due(self, campaign: Campaign, prospect_ids: Sequence[int]) -> list[Due]:
+        found = await claim.read_due(self._reader, {campaign.id: (campaign.is_direct, prospect_ids)})
+        return sorted(found.get(campaign.id, []))
 
     async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:
         await windows.put_off(self._engine, closed, now)
@@ -212,6 +247,9 @@ class PostgresSteps:
 
     async def snapshot(self) -> Snapshot:
         return await read_snapshot(self._reader)
+
+    async def _direct(self, conn: AsyncConnection, asked: Request, now: datetime) -> Campaign:
+        return await campaigns.direct(conn, asked.account_id, asked.channel, False, asked.carrier, now)
 
     async def _campaign(self, campaign_id: int) -> Campaign:
         async with self._reader.connect() as conn:

@@ -8,10 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.dispatch import facts
 from engine.dispatch.facts import AttemptKey
 from engine.rules.stats import COUNTERS
-from engine.simulation.port import Person, Snapshot
+from engine.rules.telephony import Channel
+from engine.simulation.port import Direct, Person, Snapshot
 from engine.store import counts
 
 _CAMPAIGNS = "select id, status, status_reason from campaigns where not is_direct order by id"
+_DIRECTS = "select id, account_id, channel, carrier, status from campaigns where is_direct order by id"
 _PEOPLE = """
     select campaign_id, id, account_id, phone, state, attempt, outcome, reason,
            case when isfinite(next_attempt_at) then next_attempt_at end as at, next_attempt_at = 'infinity' as is_over
@@ -34,6 +36,7 @@ async def read_snapshot(engine: AsyncEngine) -> Snapshot:
         keys = [AttemptKey(*row) for row in await _rows(conn, _KEYS)]
         found = Snapshot(
             campaigns=[(row.id, row.status, row.status_reason) for row in await _rows(conn, _CAMPAIGNS)],
+            directs=[_direct(row) for row in await _rows(conn, _DIRECTS)],
             people=[_person(row) for row in await _rows(conn, _PEOPLE)],
             attempts=sorted(await facts.read_attempts(conn, keys), key=lambda view: (view.prospect_id, view.attempt)),
             suppressed=[(row[0], row[1], row[2], row[3]) for row in await _rows(conn, _SUPPRESSED)],
@@ -42,7 +45,8 @@ async def read_snapshot(engine: AsyncEngine) -> Snapshot:
             unsettled=(await conn.execute(text(_UNSETTLED))).scalar_one(),
             unnumbered=(await conn.execute(text(_UNNUMBERED))).scalar_one(),
         )
-        sums = await counts.read_many(conn, [row[0] for row in found.campaigns])
+        ids = [each[0] for each in found.campaigns] + [each.id for each in found.directs]
+        sums = await counts.read_many(conn, ids)
         found.counts = {each: {name: sums[each][name] for name in COUNTERS} for each in sorted(sums)}
         for row in await _rows(conn, _EVENTS):
             found.events.setdefault(row.account_id, []).append((row.seq, row.body))
@@ -51,6 +55,10 @@ async def read_snapshot(engine: AsyncEngine) -> Snapshot:
 
 async def _rows(conn: AsyncConnection, query: str) -> list[Any]:
     return list(await conn.execute(text(query)))
+
+
+def _direct(row: Any) -> Direct:
+    return Direct(row.id, row.account_id, Channel(row.channel), row.carrier, row.status)
 
 
 def _person(row: Any) -> Person:

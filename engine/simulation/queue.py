@@ -1,7 +1,8 @@
-"""The message queue: hints that may be lost, doubled, late and out of order, and that Redis may forget altogether."""
+"""Redis's queues: messages that may be lost, doubled, late and out of order, or forgotten altogether."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint
@@ -15,17 +16,27 @@ _NOBODY_S = 1.0
 
 
 class Message(NamedTuple):
-    """One of: a hint of a channel, callbacks to settle, attempts to watch."""
+    """One of: a hint of a channel, callbacks to settle, attempts to watch; for a coordinator, a campaign to wake."""
 
     id: int
     hint: Hint | None = None
     channel: Channel = Channel.VOICE
     callbacks: tuple[int, ...] = ()
     attempts: tuple[AttemptKey, ...] = ()
+    campaign_id: int = 0
 
     @property
     def kind(self) -> str:
-        return "hint" if self.hint else "settle" if self.callbacks else "watch"
+        return "hint" if self.hint else "settle" if self.callbacks else "wake" if self.campaign_id else "watch"
+
+
+class Taker(Protocol):
+    """A process that takes messages."""
+
+    is_up: bool
+    stopped_until_us: int
+
+    async def take(self, message: Message) -> None: ...
 
 
 class Queue:
@@ -45,6 +56,9 @@ class Queue:
     def watch(self, attempts: list[AttemptKey]) -> None:
         if attempts:
             self._push(Message(self._next(), attempts=tuple(attempts)))
+
+    def wake(self, campaign_id: int) -> None:
+        self._push(Message(self._next(), campaign_id=campaign_id))
 
     def flush(self) -> None:
         self._epoch += 1
@@ -76,11 +90,11 @@ class Queue:
         async def arrive() -> None:
             if epoch != self._epoch:
                 return
+            takers: Sequence[Taker] = self._world.coordinators if message.campaign_id else self._world.workers
             first = int(self._world.timeline.spread(0, 2, "worker", message.id))
-            workers = self._world.workers[first:] + self._world.workers[:first]
-            for worker in workers:
-                if worker.is_up and worker.stopped_until_us <= self._world.time.now_us:
-                    await worker.take(message)
+            for taker in (*takers[first:], *takers[:first]):
+                if taker.is_up and taker.stopped_until_us <= self._world.time.now_us:
+                    await taker.take(message)
                     return
             self._deliver(message, _NOBODY_S)
 

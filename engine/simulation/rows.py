@@ -57,7 +57,7 @@ class CampaignRow:
 
     def _read(self) -> Campaign:
         return Campaign(
-            self.id, self.account_id, False, False, False, self.name, self.channel, Purpose(self.purpose),
+            self.id, self.account_id, self.is_direct, False, False, self.name, self.channel, Purpose(self.purpose),
             CampaignStatus(self.status), self.status_reason, self.carrier, orjson.loads(self.mode), (), None,
             orjson.loads(self.schedule) if self.schedule else None, None, self.calls_per_second, self.created_at,
             self.started_at, self.ended_at,
@@ -71,6 +71,7 @@ class ProspectRow:
     account_id: int
     phone: str
     data: Mapping[str, object] | None = None
+    one_off: int = 0
     state: int = 0
     attempt: int = 1
     outcome: int | None = None
@@ -115,7 +116,8 @@ class Rows:
     accounts: dict[int, Account] = field(default_factory=dict)
     campaigns: dict[int, CampaignRow] = field(default_factory=dict)
     prospects: dict[int, ProspectRow] = field(default_factory=dict)
-    by_phone: dict[tuple[int, str], ProspectRow] = field(default_factory=dict)
+    by_phone: dict[tuple[int, str, int], ProspectRow] = field(default_factory=dict)  # `prospects_phone`
+    by_campaign: dict[int, list[ProspectRow]] = field(default_factory=dict)
     attempts: dict[tuple[int, int], AttemptRow] = field(default_factory=dict)
     numbers: dict[int, NumberRow] = field(default_factory=dict)
     suppressions: dict[tuple[int, str], Suppression] = field(default_factory=dict)
@@ -130,9 +132,9 @@ class Rows:
     last_prospect_id: int = 0
     last_callback_id: int = 0
 
-    def add_campaign(self, plan: Plan) -> None:
+    def add_campaign(self, plan: Plan) -> CampaignRow:
         account = self.accounts[plan.account_id]
-        self.campaigns[plan.id] = CampaignRow(
+        self.campaigns[plan.id] = row = CampaignRow(
             id=plan.id,
             account_id=plan.account_id,
             channel=plan.channel,
@@ -146,20 +148,32 @@ class Rows:
             name=f"account {plan.account_id}",
             created_at=self.clock.now(),
         )
+        return row
 
     def add_prospect(
         self, campaign: CampaignRow, phone: str, data: Mapping[str, object] | None = None
     ) -> ProspectRow | None:
         """None when the campaign has the number."""
         self.last_prospect_id += 1
-        if (campaign.id, phone) in self.by_phone:
-            return None
         row = ProspectRow(campaign.id, self.last_prospect_id, campaign.account_id, phone, data)
-        self.prospects[row.id] = self.by_phone[campaign.id, phone] = row
-        return row
+        return row if self.insert(row) is row else None
+
+    def insert(self, row: ProspectRow) -> ProspectRow:
+        """The row that the key (campaign, phone, one-off) then stands for: another one, if that was there before."""
+        kept = self.by_phone.setdefault((row.campaign_id, row.phone, row.one_off), row)
+        if kept is row:
+            self.prospects[row.id] = row
+            self.by_campaign.setdefault(row.campaign_id, []).append(row)
+        return kept
 
     def of_campaign(self, campaign_id: int) -> list[ProspectRow]:
-        return [row for row in self.prospects.values() if row.campaign_id == campaign_id]
+        return self.by_campaign.get(campaign_id, [])
+
+    def count_added(self, campaign_id: int, added: int) -> None:
+        delta = Delta()
+        delta.add("total", added)
+        delta.add("queued", added)
+        self.count({campaign_id: delta} if added else {})
 
     def count(self, deltas: Mapping[int, Delta]) -> None:
         for campaign_id, delta in deltas.items():

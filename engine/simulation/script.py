@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from engine.rules.telephony import Channel
-from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Account, Number, Plan
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Account, Number, Plan, Request
 
 VOICE_ENDS = (
     "human", "human", "machine", "machine_late", "no_answer", "busy", "failed", "invalid", "hangup", "screened", "mute",
@@ -34,6 +34,8 @@ OTHER_STEPS = {
     "relay": ("number",),
 }
 
+ONE_OFF_STEPS = ("asked", "direct", "create_call", "queue_text")  # of the api
+
 # Wednesdays inside and at the edges of the legal day, and the nights on which clocks change in 2026.
 STARTS = (
     datetime(2026, 3, 11, 18, 0, tzinfo=UTC),
@@ -47,6 +49,7 @@ STARTS = (
 SPEEDS = (1.0, 1.0, 60.0)
 
 _OCCASIONS = (1, 1, 1, 2, 3, 5)  # of a step: some come once or twice in a history
+_ONE_OFFS = (0, 0, 0, 0, 0, 0, 1, 1, 2, 4)  # of one history
 _LIMITS: tuple[Mapping[str, object] | None, ...] = (None, None, {"callsPerSecond": 2, "messagesPerSecond": 1})
 _AREAS = ("213", "212", "312", "303", "808")
 _MESSAGES = ("Your order is ready.", "Hi {{name|there}}, it is ready.", "{{name}}, your order is ready.")
@@ -67,6 +70,20 @@ class Contact(NamedTuple):
     agent: str = "bridges"
     column: str | None = None  # imported with this value of `name`; else added as a number
     added_s: float = 0.0
+
+
+class OneOff(NamedTuple):
+    """A call or text that a client asks for by itself, when, and what becomes of it."""
+
+    at_s: float
+    asked: Request
+    ends: tuple[str, ...]
+    agent: str = "bridges"
+    again_s: tuple[float, ...] = ()  # when the same request comes again, as if its answer had been lost
+
+    def __str__(self) -> str:
+        again = "".join(f", again at {at_s:.3f} s" for at_s in self.again_s)
+        return f"{self.at_s:9.3f} s  one-off {tuple(self.asked)} {self.ends} {self.agent}{again}"
 
 
 class Deed(NamedTuple):
@@ -98,6 +115,7 @@ class Script:
     contacts: tuple[Contact, ...]
     deeds: tuple[Deed, ...] = ()
     faults: tuple[Fault, ...] = ()
+    one_offs: tuple[OneOff, ...] = ()
     faults_at: Mapping[tuple[str, int], Fault] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -119,7 +137,7 @@ class Script:
         people = [f"contact {tuple(contact)}" for contact in self.contacts]
         deeds = [f"{deed.at_s:9.3f} s  {deed.verb} {deed.subject}" for deed in self.deeds]
         faults = [f"fault {f.kind} at {f.where} #{f.n} ({f.amount:g})" for f in self.faults]
-        return [f"{head}, {told}", *plans, *people, *deeds, *faults]
+        return [f"{head}, {told}", *plans, *people, *map(str, self.one_offs), *deeds, *faults]
 
 
 def write(seed: int, *, is_short: bool = False) -> Script:
@@ -141,7 +159,7 @@ def write(seed: int, *, is_short: bool = False) -> Script:
         contacts, span_s = contacts[:3], 30.0
         plans = tuple(replace(plan, schedule=None, mode={**plan.mode, "retry_delay": "1s"}) for plan in plans)
     deeds = _deeds(drawn, plans, contacts, span_s)
-    return Script(
+    script = Script(
         seed=seed,
         start=drawn.choice(STARTS),
         speed=drawn.choice(SPEEDS),
@@ -153,6 +171,7 @@ def write(seed: int, *, is_short: bool = False) -> Script:
         deeds=deeds,
         faults=tuple(_faults(drawn, contacts, span_s)),
     )
+    return _with_one_offs(script, span_s)
 
 
 def _one_or_two(drawn: Random) -> int:
@@ -261,3 +280,58 @@ def _occasion(drawn: Random) -> tuple[str, str]:
     kind = drawn.choice(tuple(OTHER_STEPS))
     name = kind if kind == "api" else f"{kind}-{drawn.randint(0, 1)}"
     return name, drawn.choice(OTHER_STEPS[kind])
+
+
+def _with_one_offs(script: Script, span_s: float) -> Script:
+    """They and what goes wrong with them are drawn apart, so that the rest of a script is what it is without them."""
+    drawn = Random(f"one-off {script.seed}")
+    carriers = {account.id: drawn.choice((CARRIER, DOCUMENT_CARRIER)) for account in script.accounts}
+    made = tuple(_one_off(drawn, script, carriers, n, min(span_s, 120.0)) for n in range(drawn.choice(_ONE_OFFS)))
+    faults = {(fault.kind.partition(".")[0], fault.where, fault.n): fault for fault in script.faults}
+    deeds = list(script.deeds)
+    for each in made:
+        if drawn.random() < 0.25:
+            at_s = max(0.1, each.at_s + drawn.uniform(-2.0, 4.0))
+            deeds.append(Deed(round(at_s, 3), "stop", f"{each.asked.account_id}:{each.asked.phone}"))
+        for fault in _faults_of(drawn, each):
+            faults.setdefault((fault.kind.partition(".")[0], fault.where, fault.n), fault)
+    return replace(script, one_offs=made, deeds=tuple(sorted(deeds)), faults=tuple(faults.values()))
+
+
+def _one_off(drawn: Random, script: Script, carriers: Mapping[int, str], n: int, span_s: float) -> OneOff:
+    number = drawn.choice(script.numbers)
+    channel = drawn.choice((Channel.VOICE, Channel.SMS))
+    is_call = channel is Channel.VOICE
+    of_a_campaign = drawn.choice(script.contacts).phone
+    request = Request(
+        number.account_id,
+        channel,
+        drawn.choice((of_a_campaign, f"+1{drawn.choice(_AREAS)}55502{n % 3:02d}")),
+        number.e164,
+        drawn.choice(("", f"order {n}", f"order {n}", f"order {n}")),
+        carriers[number.account_id],
+        drawn.choice(("", "", "marketing", "informational")),
+        is_call and drawn.random() < 0.5,
+        drawn.choice((None, 60)) if is_call else None,
+    )
+    at_s = round(drawn.uniform(0.05, drawn.choice((3.0, span_s))), 3)
+    again = [round(at_s + drawn.uniform(0.001, 20.0), 3) for _ in range(drawn.choice((0, 0, 1, 2)))]
+    ends = tuple(drawn.choice(VOICE_ENDS if is_call else SMS_ENDS) for _ in range(2))
+    return OneOff(at_s, request, ends, drawn.choice(AGENTS), tuple(sorted(again)) if request.name else ())
+
+
+def _faults_of(drawn: Random, one_off: OneOff) -> list[Fault]:
+    """What the others' faults, which name campaigns' people, would hardly meet."""
+    faults: list[Fault] = []
+    steps = ONE_OFF_STEPS[:3] if one_off.asked.channel is Channel.VOICE else (ONE_OFF_STEPS[0], ONE_OFF_STEPS[3])
+    if drawn.random() < 0.3:
+        kind, for_s = drawn.choice((("crash", 0.05), ("crash", 8.0), ("stall", 2.5), ("stall", 12.0)))
+        faults.append(Fault(kind, f"api/{drawn.choice(steps)}", drawn.randint(1, 2), for_s))
+    if drawn.random() < 0.3:
+        faults.append(Fault(f"create.{drawn.choice(CREATE_FAULTS)}", one_off.asked.phone, drawn.randint(1, 2)))
+    if drawn.random() < 0.3:
+        kind = drawn.choice(CALLBACK_FAULTS)
+        faults.append(Fault(f"callback.{kind}", one_off.asked.phone, drawn.randint(1, 6), drawn.choice((1.0, 30.0))))
+    if drawn.random() < 0.3:
+        faults.append(Fault(f"queue.{drawn.choice(QUEUE_FAULTS)}", "wake", drawn.randint(1, 3), 3.0))
+    return faults

@@ -11,7 +11,7 @@ from engine.simulation.script import Script
 
 Fails = Callable[[Script], Awaitable[bool]]
 
-_PARTS = ("faults", "deeds", "contacts")
+_PARTS = ("faults", "deeds", "contacts", "one_offs")
 
 
 async def shrink(script: Script, fails: Fails, most_tries: int = 500) -> Script:

@@ -2,7 +2,10 @@
 
 import heapq
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from zlib import crc32
+
+from engine.ids import id_at
 
 REAL_START_S = 1_767_225_600.0  # 2026-01-01: where the machines' clocks stand when a history begins
 BOOT_START_S = 1_000.0
@@ -22,6 +25,18 @@ class VirtualTime:
 
     def boot_s(self) -> float:
         return BOOT_START_S + self.now_us / 1e6
+
+
+class Ids:
+    """`engine.ids.new_id` of a history: the machines' time, and in place of chance how many there were before."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        self._time = time
+        self._count = 0
+
+    def __call__(self) -> int:
+        self._count += 1
+        return id_at(datetime.fromtimestamp(self._time.real_s(), UTC)) + self._count
 
 
 class Died(Exception):

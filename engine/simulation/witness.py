@@ -27,7 +27,8 @@ from engine.rules.stats import COUNTERS, imbalance
 from engine.rules.telephony import Channel
 from engine.rules.usage import billed, day_of, meter_of
 from engine.rules.whereabouts import whereabouts
-from engine.simulation.port import SETTINGS, Account, Person, Snapshot
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, SETTINGS, Account, Person, Snapshot
+from engine.simulation.witness_one_off import OneOffWitness
 
 if TYPE_CHECKING:
     from engine.simulation.world import World
@@ -43,6 +44,7 @@ class Witness:
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self.one_offs = OneOffWitness(world)
         self.problems: list[str] = []
         # After a jump a call seems to have lasted for longer than any call may, and a text to have been sent long ago.
         self._jumps_s = sum(abs(each.amount) for each in world.script.faults if each.kind.startswith("clock."))
@@ -99,6 +101,8 @@ class Witness:
         self._begun[campaign.account_id, campaign.carrier, campaign.channel].append(now_s)
         if campaign.channel is Channel.VOICE:
             self._begun[campaign.id].append(now_s)
+        elif intent.hint.is_one_off_text:
+            self._begun[intent.hint.from_number].append(now_s)
         mode = campaign.mode
         most = mode.concurrent_calls if isinstance(mode, VoiceMode) and not self._jumps_s else None
         if most is not None and self._world.carrier.up(intent.campaign.id) >= most:
@@ -118,9 +122,12 @@ class Witness:
     def judge(self, end: Snapshot) -> None:
         checks: tuple[tuple[str, Callable[[Snapshot], list[str]]], ...] = (
             ("P1", self.counts_add_up), ("P1", self.counts_equal_rows), ("P1", self.all_are_over),
-            ("P1", self.usage_equals_attempts), ("P2", self.accepted_once), ("P2", self.creates_were_intended),
-            ("P2", self.attempts_contiguous), ("P2", self.documents_once),
-            ("P4", self.sms_spacing), ("P4", self.call_rate), ("P4", self.carrier_rate),
+            ("P1", self.usage_equals_attempts), ("P1", self.one_offs.requests_kept_once),
+            ("P1", self.one_offs.kept_where_asked), ("P1", self.one_offs.ends_are_explained),
+            ("P2", self.accepted_once), ("P2", self.creates_were_intended), ("P2", self.attempts_contiguous),
+            ("P2", self.documents_once), ("P2", self.one_offs.asked_once_made_once),
+            ("P2", self.one_offs.comes_from_its_number), ("P4", self.sms_spacing), ("P4", self.call_rate),
+            ("P4", self.carrier_rate), ("P4", self.number_rate),
             ("P6", self.gapless), ("P6", self.causes_come_first), ("P6", self.told_once),
             ("P7", self.accounts_agree),
         )  # fmt: skip
@@ -153,16 +160,19 @@ class Witness:
             for id_, status, _ in end.campaigns
             if status not in ("completed", "cancelled")
         ]
+        live += [f"{each} is not dialing" for each in end.directs if each.status != "dialing"]
         waiting = [f"{end.unsettled} callbacks, {end.unnumbered} events"] if end.unsettled or end.unnumbered else []
         return left + live + waiting
 
     def usage_equals_attempts(self, end: Snapshot) -> list[str]:
         plans = {plan.id: plan for plan in self._world.script.campaigns}
+        channels = {each.id: each.channel for each in end.directs} | {plan.id: plan.channel for plan in plans.values()}
         found: Counter[tuple[int, object, str]] = Counter()
         for view in end.attempts:
-            plan = plans[view.campaign_id]
-            quantity = billed(plan.channel, view.carrier_id, view.segments, view.duration_s)
-            meter = meter_of(plan.channel, is_ai=plan.mode.get("ai") is True)
+            channel, plan = channels[view.campaign_id], plans.get(view.campaign_id)
+            quantity = billed(channel, view.carrier_id, view.segments, view.duration_s)
+            is_ai = plan.mode.get("ai") is True if plan else self.one_offs.is_ai(view.prospect_id)
+            meter = meter_of(channel, is_ai=is_ai)
             found[view.account_id, day_of(view.intent_at), meter] += quantity
         counted = {key: amount for key, amount in found.items() if amount}
         return [] if counted == end.used else [f"{end.used} counted, the attempts say {counted}"]
@@ -190,12 +200,13 @@ class Witness:
         open_ = [f"{view.prospect_id}-{view.attempt} is open" for view in end.attempts if view.check_at is not None]
         return open_ + [f"{id_}: {some}" for id_, some in numbers.items() if some != list(range(1, len(some) + 1))]
 
-    def sms_spacing(self, _end: Snapshot) -> list[str]:
-        """By the clock that the limits are judged by, and by the time that truly passed: one of them has the gap."""
-        speed = self._world.script.speed
+    def sms_spacing(self, end: Snapshot) -> list[str]:
+        """Of campaigns' texts. By the clock that the limits are judged by, and by the time that truly passed: one of
+        them has the gap."""
+        speed, exempt = self._world.script.speed, {each.id for each in end.directs}
         sent: dict[str, list[float]] = defaultdict(list)
         for line in sorted(self._world.carrier.log, key=lambda line: line.begun_us):
-            if line.channel is Channel.SMS:
+            if line.channel is Channel.SMS and line.campaign_id not in exempt:
                 sent[line.from_].append(speed * line.begun_us / 1e6)
         return crowded(sent, SETTINGS.sms_gap_s, speed * (SETTINGS.ticket_s + self._jumps_s))
 
@@ -211,9 +222,18 @@ class Witness:
         return [
             f"account {account.id} at {carrier}: {excess:.1f} {channel} creates too many for {rate:g} a second"
             for account in self._world.script.accounts
-            for carrier in sorted({plan.carrier for plan in self._world.script.campaigns})
+            for carrier in (CARRIER, DOCUMENT_CARRIER)
             for channel, rate in zip(Channel, _rates_of(account), strict=True)
             if rate is not None and (excess := self._excess((account.id, carrier, channel), rate)) > 0
+        ]
+
+    def number_rate(self, _end: Snapshot) -> list[str]:
+        """One-off texts keep no gap, but the rate of their number."""
+        rate = SETTINGS.sms_per_second
+        return [
+            f"{number.e164}: {excess:.1f} one-off texts too many for {rate:g} a second"
+            for number in self._world.script.numbers
+            if (excess := self._excess(number.e164, rate)) > 0
         ]
 
     def _excess(self, what: object, rate: float) -> float:
@@ -260,7 +280,8 @@ class Witness:
         return twice + [f"{name}: {last[name]} last words" for name in names if last[name] != 1]
 
     def accounts_agree(self, end: Snapshot) -> list[str]:
-        owners = {plan.id: plan.account_id for plan in self._world.script.campaigns}
+        owners = {each.id: each.account_id for each in end.directs}
+        owners |= {plan.id: plan.account_id for plan in self._world.script.campaigns}
         numbers = {number.id: number.account_id for number in self._world.script.numbers}
         people = [f"{person}" for person in end.people if owners[person.campaign_id] != person.account_id]
         attempts = [

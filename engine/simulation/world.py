@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TypeVar
 
+from engine import ids
 from engine.carriers.port import Lookup
 from engine.clock import Clock, real_s, under
 from engine.dispatch import watch
@@ -26,7 +27,7 @@ from engine.simulation.port import Snapshot, Steps
 from engine.simulation.queue import Queue
 from engine.simulation.relay import Lead, RelayProcess
 from engine.simulation.script import Script
-from engine.simulation.timeline import REAL_START_S, Died, Process, Timeline, VirtualTime
+from engine.simulation.timeline import REAL_START_S, Died, Ids, Process, Timeline, VirtualTime
 from engine.simulation.witness import Witness
 from engine.simulation.worker import Worker
 
@@ -64,6 +65,7 @@ class World:
         self.script, self.steps, self.time = script, steps, time
         self.timeline = Timeline(time, script.seed)
         self.history = History(script)
+        self._places = {fault.where for fault in script.faults}  # of the many boundaries few are one of them
         self.witness = Witness(self)
         self.carrier = ScriptedCarrier(script, self.timeline, self._deliver)
         self.queue = Queue(self)
@@ -109,6 +111,8 @@ class World:
 
     def boundary(self, process: Process, name: str) -> None:
         where, n = f"{process.name}/{name}", process.count(name)
+        if where not in self._places:
+            return
         if (stall := self.script.fault("stall", where, n)) is not None:
             self.note(process.name, f"stopped for {stall.amount:g} s after {name} #{n}")
             process.stopped_until_us = self.time.now_us + round(stall.amount * 1e6)
@@ -192,7 +196,8 @@ class World:
         if paused:
             self.api.deed("resume", str(paused[0]))
         elif engine_s > PATIENCE_S and live:
-            self.witness.left_waiting(seen, {id_ for id_, status in live if status != CampaignStatus.CREATED})
+            begun = {id_ for id_, status in live if status != CampaignStatus.CREATED}
+            self.witness.left_waiting(seen, begun | {each.id for each in seen.directs})
             self.api.deed("cancel", str(live[0][0]))
         elif engine_s > 4 * PATIENCE_S:
             self.witness.problem("P1", f"is not over after {engine_s / 86_400:.0f} days")
@@ -211,6 +216,6 @@ async def play(
     `learn` is what a worker makes of a look-up, `lanes` what hands out send slots; negative controls have their own.
     """
     time = VirtualTime()
-    with under(time):
+    with under(time), ids.under(Ids(time)):
         clock = Clock(REAL_START_S, script.start.timestamp(), script.speed)
         return await World(script, build(clock, script.seed), time, learn, lanes()).run()

@@ -117,12 +117,20 @@ async def queue(
 
     Wake the coordinators after the commit: until then there is nothing to see.
     """
+    data = columns(from_number, message, now, media_urls=media_urls, purpose=purpose)
+    return await one_off.add(conn, home, to, data, now, request_name)
+
+
+def columns(
+    from_number: str, message: str, now: datetime, *, media_urls: Sequence[str] = (), purpose: str = ""
+) -> dict[str, object]:
+    """What the row of a one-off message says of it."""
     data: dict[str, object] = {"from": from_number, "message": message, AT: iso(now)}
     if media_urls:
         data["mediaUrls"] = list(media_urls)
     if purpose:
         data["purpose"] = purpose
-    return await one_off.add(conn, home, to, data, now, request_name)
+    return data
 
 
 async def get(conn: AsyncConnection, account_id: int, message_id: int) -> Message | None:

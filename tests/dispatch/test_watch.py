@@ -214,6 +214,37 @@ async def test_a_verdict_that_the_end_has_overtaken_is_asked_for(world: World, c
     assert (await attempt(world, key)).outcome == Outcome.VOICEMAIL
 
 
+async def _one_off_call(world: World, clock: Clock, longest_s: int, answered_s: float) -> AttemptKey:
+    """Answered so long ago; its end was never heard of."""
+    campaign = await world.campaign(phones=PHONES[:1])
+    await world.execute("update campaigns set is_direct = true where id = :c", c=campaign)
+    await world.execute("update prospects set data = jsonb_build_object('maxDuration', cast(:s as int))", s=longest_s)
+    (key,) = await reserve(world, campaign, clock)
+    await settle(world.db, {key: [heard(key, EventKind.ANSWERED)]}, context(clock))
+    await due(world, answered_at=clock.now() - timedelta(seconds=answered_s))
+    return key
+
+
+async def test_a_short_one_off_call_is_asked_for_when_its_own_length_is_over(world: World, clock: Clock) -> None:
+    """It was asked for after an hour, which is how long calls of campaigns may last."""
+    key = await _one_off_call(world, clock, longest_s=60, answered_s=80)
+    carrier = Scripted(lookups={attempt_ref(*key): Lookup(LookupState.FOUND, "c1", tuple(human(key)))})
+    await watch(world, [key], carrier, clock)
+    assert carrier.asked == [attempt_ref(*key)]
+    assert (await attempt(world, key)).state == AttemptState.ENDED
+
+
+@pytest.mark.parametrize(("answered_s", "is_asked"), [(4_000, False), (7_230, True)])
+async def test_a_long_one_off_call_is_not_given_up_while_it_may_last(
+    world: World, clock: Clock, answered_s: int, is_asked: bool
+) -> None:
+    key = await _one_off_call(world, clock, longest_s=7_200, answered_s=answered_s)
+    carrier = Scripted(lookups={attempt_ref(*key): Lookup(LookupState.FOUND, "c1", tuple(human(key)[:-1]))})
+    await watch(world, [key], carrier, clock)
+    assert bool(carrier.asked) is is_asked
+    assert (await attempt(world, key)).state < AttemptState.ENDED
+
+
 async def test_no_agent_in_two_seconds_is_abandoned_while_others_are_still_looked_up(
     world: World, clock: Clock
 ) -> None:

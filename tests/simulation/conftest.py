@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from engine import ids
 from engine.clock import Clock, under
 from engine.rules.telephony import Channel
 from engine.simulation.memory import MemorySteps
 from engine.simulation.port import DOCUMENT_CARRIER, Account, Number, Plan, Steps
 from engine.simulation.postgres import PostgresSteps
 from engine.simulation.script import STARTS
-from engine.simulation.timeline import REAL_START_S, VirtualTime
+from engine.simulation.timeline import REAL_START_S, Ids, VirtualTime
 from engine.store.database import connect
 
 VOICE, SMS, NARROW, NAMED, DOCUMENT = 101, 102, 103, 104, 105
@@ -25,7 +26,7 @@ def time() -> VirtualTime:
 @pytest.fixture(params=["memory", "postgres"])
 async def steps(request: pytest.FixtureRequest, time: VirtualTime) -> AsyncIterator[Steps]:
     clock = Clock(REAL_START_S, STARTS[0].timestamp(), 1.0)
-    with under(time):
+    with under(time), ids.under(Ids(time)):
         if request.param == "memory":
             memory = MemorySteps(clock)
             await _prepare(memory)

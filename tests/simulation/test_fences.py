@@ -19,6 +19,7 @@ from engine.rules.decision import UNANSWERED, AttemptView, Decision
 from engine.rules.reports import Report
 from engine.simulation.lanes import Lane, LaneServer
 from engine.simulation.memory import MemorySteps
+from engine.simulation.port import Request
 from engine.simulation.rows import ProspectRow
 from engine.simulation.runner import Build, shortest
 from engine.simulation.script import STARTS, Contact, Deed, Fault, write
@@ -84,6 +85,20 @@ class AnswersAnything(MemorySteps):
         return bool(command["rendered"])
 
 
+class NamesForgotten(MemorySteps):
+    """A request that comes again is another one."""
+
+    def one_off_of(self, asked: Request, new: int) -> int:
+        return new
+
+
+class FromAnyNumber(MemorySteps):
+    """A one-off contact comes from whatever number its account has."""
+
+    def sender_of(self, row: ProspectRow) -> str | None:
+        return next(each.number.e164 for each in self.numbers.values() if each.number.account_id == row.account_id)
+
+
 class SlotsTwice(LaneServer):
     """A slot that was handed out is handed out again."""
 
@@ -115,10 +130,23 @@ def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool,
         (OptOutsUnseen, learn, LaneServer, "P5"),
         (NumbersNeverRest, learn, LaneServer, "P4"),
         (AnswersAnything, learn, LaneServer, "P2 documents_once"),
+        (NamesForgotten, learn, LaneServer, "P2 asked_once_made_once"),
+        (FromAnyNumber, learn, LaneServer, "P2 comes_from_its_number"),
         (MemorySteps, believes_anything, LaneServer, "P2"),
         (MemorySteps, learn, SlotsTwice, "P4 call_rate"),
     ],
-    ids=["unique intent", "state guard", "monotone rank", "opt-out", "sender", "document", "unknown", "slots"],
+    ids=[
+        "unique intent",
+        "state guard",
+        "monotone rank",
+        "opt-out",
+        "sender",
+        "document",
+        "name",
+        "own number",
+        "unknown",
+        "slots",
+    ],
 )
 async def test_without_a_fence_a_promise_breaks_within_few_seeds(
     build: Build, believes: Learn, lanes: type[LaneServer], promise: str
@@ -131,7 +159,8 @@ async def test_without_a_fence_a_promise_breaks_within_few_seeds(
         pytest.fail(f"nothing was caught within {MOST_SEEDS} seeds")
     short = await shortest(history, build, believes, lanes)
     assert any(problem.startswith(promise) for problem in short.problems)
-    assert len(short.script.faults) + len(short.script.deeds) + len(short.script.contacts) <= MOST_ENTRIES
+    script = short.script
+    assert len(script.faults) + len(script.deeds) + len(script.contacts) + len(script.one_offs) <= MOST_ENTRIES
     assert not (await play(short.script, MemorySteps)).problems, "the engine itself holds the same history"
 
 

@@ -4,13 +4,17 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 
+from engine.rules.telephony import Channel
 from engine.simulation.memory import MemorySteps
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Person
 from engine.simulation.runner import report, shortest
-from engine.simulation.script import OTHER_STEPS, WORKER_STEPS, write
+from engine.simulation.script import ONE_OFF_STEPS, OTHER_STEPS, WORKER_STEPS, write
 from engine.simulation.world import History, play
 
 GROUP = 100
@@ -81,4 +85,20 @@ def test_histories_are_full_of_what_they_are_for(first_hundred: list[History]) -
     )  # fmt: skip
     assert [sign for sign in signs if sign not in text] == []
     killed = {line.split(" killed after ")[1].split(" ")[0] for line in lines if " killed after " in line}
-    assert len({*WORKER_STEPS, *OTHER_STEPS["api"], *OTHER_STEPS["relay"]} - killed) <= 2
+    assert len({*WORKER_STEPS, *OTHER_STEPS["api"], *OTHER_STEPS["relay"], *ONE_OFF_STEPS} - killed) <= 2
+
+
+def test_histories_are_full_of_one_off_contacts(first_hundred: list[History]) -> None:
+    made: Counter[tuple[Channel, str]] = Counter()
+    kept: list[Person] = []
+    for history in first_hundred:
+        homes = {home.id for home in history.end.directs}
+        made.update((line.channel, line.carrier) for line in history.accepted if line.campaign_id in homes)
+        kept += [person for person in history.end.people if person.campaign_id in homes]
+    assert min(made[pair] for pair in product(Channel, (CARRIER, DOCUMENT_CARRIER))) >= 8
+    text = "".join(line for history in first_hundred for line in history.lines)
+    repeats = text.count(" queue_text ") + text.count(" create_call ") - len(kept)
+    assert repeats >= 60
+    assert sum(person.reason == "suppressed" for person in kept) >= 8
+    assert sum(not history.script.one_offs for history in first_hundred) >= 25
+    assert [each for each in ("queue.lost wake", "queue.twice wake", "queue.late wake") if each not in text] == []

@@ -1,11 +1,14 @@
 """The same histories on PostgreSQL, step by step, and the checkers of a live database over what they leave."""
 
+from collections import Counter
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.checks.evidence import Create, Evidence
 from engine.checks.report import run_checks
 from engine.clock import Clock
+from engine.rules.telephony import Channel
 from engine.simulation.runner import play_on_both
 from engine.simulation.script import write
 from engine.simulation.timeline import REAL_START_S
@@ -25,6 +28,13 @@ def _creates(history: History) -> tuple[Create, ...]:
         Create(line.ref, REAL_START_S + line.begun_us / 1e6, True, line.from_, line.to, line.channel)
         for line in history.accepted
     )
+
+
+def test_the_hundred_ask_for_calls_and_texts_outside_of_campaigns() -> None:
+    one_offs = [each for seed in range(SEEDS) for each in write(seed, is_short=True).one_offs]
+    asked = Counter(each.asked.channel for each in one_offs)
+    assert min(asked[channel] for channel in Channel) >= 20
+    assert sum(bool(each.again_s) for each in one_offs) >= 15
 
 
 @pytest.mark.slow

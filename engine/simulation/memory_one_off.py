@@ -1,0 +1,52 @@
+"""One-off contacts in memory, as `store.one_off`, `store.messages` and `store.calls` keep them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from engine.ids import new_id
+from engine.rules.campaign import CampaignStatus
+from engine.simulation.port import TEXT, Kept, Plan, Request
+from engine.simulation.rows import CampaignRow, ProspectRow, Rows
+from engine.store import messages, one_off
+from engine.store.campaigns import DIRECT_CALLS_PER_SECOND
+
+
+class OneOffs(Rows):
+    """The small methods are the fences that negative controls take away."""
+
+    def one_off_of(self, asked: Request, new: int) -> int:
+        """What tells a contact from others with this phone: however often its request comes, it is one."""
+        return one_off.number_of(asked.name) if asked.name else new
+
+    def sender_of(self, row: ProspectRow) -> str | None:
+        """The number that a one-off contact must come from."""
+        return None if row.data is None else str(row.data["from"])
+
+    async def direct(self, asked: Request, now: datetime) -> int:
+        return self._direct(asked, now).id
+
+    async def create_call(self, asked: Request, now: datetime) -> int:
+        return self._add(asked, {**asked.parameters, "from": asked.number}, now).prospect_id
+
+    async def queue_text(self, asked: Request, now: datetime) -> Kept:
+        return self._add(asked, messages.columns(asked.number, TEXT, now, purpose=asked.purpose), now)
+
+    def _direct(self, asked: Request, now: datetime) -> CampaignRow:
+        for row in self.campaigns.values():
+            if row.is_direct and (row.account_id, row.channel) == (asked.account_id, asked.channel):
+                return row
+        plan = Plan(
+            new_id(), asked.account_id, asked.channel, {},
+            calls_per_second=DIRECT_CALLS_PER_SECOND, carrier=asked.carrier,
+        )  # fmt: skip
+        made = self.add_campaign(plan)
+        made.is_direct, made.status, made.created_at = True, CampaignStatus.DIALING, now
+        return made
+
+    def _add(self, asked: Request, data: Mapping[str, object], now: datetime) -> Kept:
+        home, new = self._direct(asked, now), new_id()
+        row = ProspectRow(home.id, new, home.account_id, asked.phone, data, self.one_off_of(asked, new), next_at=now)
+        kept = self.insert(row)
+        if kept is row:
+            self.count_added(home.id, 1)
+        return Kept(home.id, kept.id)
