@@ -38,14 +38,14 @@ _INSERT = text(f"""
     values (:id, :account_id, :is_direct, :is_system, :is_live, :name, :channel, :purpose, :status, :carrier,
             cast(:mode as jsonb), cast(:caller_ids as jsonb), cast(:caller_id_strategy as jsonb),
             cast(:schedule as jsonb), cast(:frequency_cap as jsonb), :calls_per_second, :now)
-    on conflict (account_id, channel, is_live, is_system) where is_direct do nothing
+    on conflict (account_id, channel, is_live, is_system, carrier) where is_direct do nothing
     returning {_COLUMNS}
 """)
 _FIND = text(f"select {_COLUMNS} from campaigns where id = :id and account_id = :account_id and not is_direct")
 _DIRECT = text(f"""
     select {_COLUMNS} from campaigns
      where account_id = :account_id and channel = :channel and is_live = :is_live and is_direct
-       and is_system = :is_system
+       and is_system = :is_system and carrier = :carrier
 """)
 _PAGE = text(f"""
     select {_COLUMNS} from campaigns
@@ -135,8 +135,9 @@ async def direct(
     *,
     is_system: bool = False,
 ) -> Campaign:
-    """The hidden campaign of the account's one-off calls or messages, made at its first use; always dialing."""
-    key = {"account_id": account_id, "channel": channel, "is_live": is_live, "is_system": is_system}
+    """The hidden campaign of the account's one-off calls or messages over a carrier, made at its first use; always
+    dialing. What was asked for before an account changed its carrier stays with the old one, which knows it."""
+    key = {"account_id": account_id, "channel": channel, "is_live": is_live, "is_system": is_system, "carrier": carrier}
     if row := (await conn.execute(_DIRECT, key)).one_or_none():
         return _campaign(row)
     new = NewCampaign(

@@ -15,14 +15,17 @@ from engine.ids import new_id
 from engine.store import prospects
 from engine.store.campaigns import Campaign
 
-_INSERT = text("""
+# In any of the account's hidden campaigns of the kind: its carrier may have changed since the request came first.
+_SAME = """select p.id from campaigns c join prospects p on p.campaign_id = c.id
+     where c.account_id = :account_id and c.is_direct and c.channel = :channel and p.phone = :phone
+       and p.one_off = :one_off"""
+_INSERT = text(f"""
     insert into prospects (id, campaign_id, account_id, phone, one_off, data, next_attempt_at)
-    values (:id, :campaign_id, :account_id, :phone, :one_off, cast(:data as jsonb), :now)
+    select :id, :campaign_id, :account_id, :phone, :one_off, cast(:data as jsonb), :now
+     where not exists ({_SAME})
     on conflict (campaign_id, phone, one_off) do nothing returning id
 """)
-_FIND = text("""
-    select id from prospects where campaign_id = :campaign_id and phone = :phone and one_off = :one_off
-""")
+_FIND = text(_SAME)
 
 
 async def add(
@@ -44,6 +47,7 @@ async def add(
         "id": new,
         "campaign_id": campaign.id,
         "account_id": campaign.account_id,
+        "channel": campaign.channel,
         "phone": phone,
         "one_off": number_of(request_name) if request_name else new,
         "data": orjson.dumps(data).decode(),

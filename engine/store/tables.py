@@ -143,6 +143,7 @@ campaigns = Table(
         "channel",
         "is_live",
         "is_system",
+        "carrier",
         unique=True,
         postgresql_where=text("is_direct"),
     ),

@@ -56,6 +56,24 @@ async def test_one_named_request_is_one_call(db: AsyncEngine, account: Account, 
         assert (await counts.read(conn, direct.id))["total"] == 2
 
 
+async def test_a_request_that_is_repeated_after_a_change_of_carrier_is_still_one_call(
+    db: AsyncEngine, account: Account, clock: Clock
+) -> None:
+    async def ask(name: str, carrier: str) -> int:
+        return await calls.create_call(
+            db, account.id, FROM, TO, {}, clock.now(), is_live=False, carrier=carrier, request_name=name
+        )
+
+    first = await ask("key 1", "simulated")
+    assert await ask("key 1", "simulated-command") == first
+    other = await ask("key 2", "simulated-command")
+    async with db.begin() as conn:
+        for carrier in ("simulated", "simulated-command"):
+            direct = await campaigns.direct(conn, account.id, "voice", False, carrier, clock.now())
+            assert (await counts.read(conn, direct.id))["total"] == 1
+        assert await calls.get_call(conn, account.id, other) is not None
+
+
 async def test_nobody_sees_another_accounts_call(db: AsyncEngine, account: Account, clock: Clock) -> None:
     call_id = await _call(db, account, clock)
     async with db.begin() as conn:

@@ -182,8 +182,10 @@ async def test_one_hidden_direct_campaign_per_kind(db: AsyncEngine, account: Acc
         first = await campaigns.direct(conn, account.id, "voice", False, "simulated", clock.now())
         again = await campaigns.direct(conn, account.id, "voice", False, "simulated", clock.now())
         live = await campaigns.direct(conn, account.id, "voice", True, "telnyx", clock.now())
+        moved = await campaigns.direct(conn, account.id, "voice", True, "twilio", clock.now())
         assert again == first
-        assert (first.status, first.is_direct, live.id == first.id) == ("dialing", True, False)
+        assert (first.status, first.is_direct) == ("dialing", True)
+        assert (live.carrier, moved.carrier, len({first.id, live.id, moved.id})) == ("telnyx", "twilio", 3)
         assert await campaigns.list_campaigns(conn, account.id) == []
         assert await campaigns.find(conn, account.id, first.id) is None
     assert not await campaigns.complete_if_done(db, first.id, clock.now())

@@ -47,7 +47,8 @@ ALTER TABLE api_keys ADD COLUMN user_id BIGINT;
 ALTER TABLE api_keys ADD COLUMN team_id BIGINT;
 
 ALTER TABLE campaigns ADD COLUMN is_system BOOLEAN DEFAULT false NOT NULL;
-CREATE UNIQUE INDEX campaigns_one_hidden ON campaigns (account_id, channel, is_live, is_system) WHERE is_direct;
+CREATE UNIQUE INDEX campaigns_one_hidden ON campaigns (account_id, channel, is_live, is_system, carrier)
+    WHERE is_direct;
 DROP INDEX campaigns_one_direct;
 
 ALTER TABLE attempts ADD COLUMN segments SMALLINT;
