@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.rules.telephony import Channel
+from engine.simulation.port import Request
 from engine.simulation.script import OneOff
 from engine.simulation.timeline import Process
 
@@ -27,45 +28,47 @@ class Asking:
 
     def plan(self) -> None:
         """What its script says, whether it was answered or not."""
-        for at_s in (self._one_off.at_s, *self._one_off.again_s):
-            self._send(at_s, _MOST_TRIES)
+        asked = self._one_off.asked
+        self._send(asked, self._one_off.at_s, _MOST_TRIES)
+        for at_s in self._one_off.again_s:
+            self._send(asked._replace(carrier=self._one_off.moved_to or asked.carrier), at_s, _MOST_TRIES)
 
-    def _send(self, wait_s: float, tries: int) -> None:
+    def _send(self, asked: Request, wait_s: float, tries: int) -> None:
         async def arrive() -> None:
             if not self._api.is_up:  # nobody listens
-                self._send(1.0, tries)
+                self._send(asked, 1.0, tries)
                 return
-            self._world.plan(0.001, self._api, self._take)
-            if self._one_off.asked.name and tries > 1:
+            self._world.plan(0.001, self._api, lambda: self._take(asked))
+            if asked.name and tries > 1:
                 self._world.timeline.after(_PATIENCE_S, None, again)
 
         async def again() -> None:
             if not self._is_answered:
-                self._send(0.001, tries - 1)
+                self._send(asked, 0.001, tries - 1)
 
         self._world.timeline.after(wait_s, None, arrive)
 
-    async def _take(self) -> None:
+    async def _take(self, asked: Request) -> None:
         """The engine time of a request is read before its transaction begins."""
         world, now = self._world, self._world.steps.clock.now()
-        world.note(self._api.name, f"is asked for {self._one_off.asked.name or 'a contact'}")
+        world.note(self._api.name, f"is asked for {asked.name or 'a contact'}")
         world.boundary(self._api, "asked")
-        is_call = self._one_off.asked.channel is Channel.VOICE
-        wait_s = world.timeline.spread(0.001, 0.05, "asked", self._one_off.asked, now)
-        world.plan(wait_s, self._api, lambda: self._direct(now) if is_call else self._queue_text(now))
+        doing = self._direct if asked.channel is Channel.VOICE else self._queue_text
+        wait_s = world.timeline.spread(0.001, 0.05, "asked", asked, now)
+        world.plan(wait_s, self._api, lambda: doing(asked, now))
 
-    async def _direct(self, now: datetime) -> None:
-        world, doing = self._world, self._world.steps.direct(self._one_off.asked, now)
+    async def _direct(self, asked: Request, now: datetime) -> None:
+        world, doing = self._world, self._world.steps.direct(asked, now)
         home = await world.step(self._api, "direct", doing)
-        world.plan(0.002, self._api, lambda: self._create_call(home, now))
+        world.plan(0.002, self._api, lambda: self._create_call(asked, home, now))
 
-    async def _create_call(self, home: int, now: datetime) -> None:
-        world, doing = self._world, self._world.steps.create_call(self._one_off.asked, now)
+    async def _create_call(self, asked: Request, home: int, now: datetime) -> None:
+        world, doing = self._world, self._world.steps.create_call(asked, now)
         await world.step(self._api, "create_call", doing, self._note)
         self._answer(home)
 
-    async def _queue_text(self, now: datetime) -> None:
-        world, doing = self._world, self._world.steps.queue_text(self._one_off.asked, now)
+    async def _queue_text(self, asked: Request, now: datetime) -> None:
+        world, doing = self._world, self._world.steps.queue_text(asked, now)
         kept = await world.step(self._api, "queue_text", doing, lambda kept: self._note(kept.prospect_id))
         self._answer(kept.campaign_id)
 

@@ -33,7 +33,8 @@ class OneOffs(Rows):
 
     def _direct(self, asked: Request, now: datetime) -> CampaignRow:
         for row in self.campaigns.values():
-            if row.is_direct and (row.account_id, row.channel) == (asked.account_id, asked.channel):
+            kind = (row.account_id, row.channel, row.carrier)
+            if row.is_direct and kind == (asked.account_id, asked.channel, asked.carrier):
                 return row
         plan = Plan(
             new_id(), asked.account_id, asked.channel, {},
@@ -45,8 +46,16 @@ class OneOffs(Rows):
 
     def _add(self, asked: Request, data: Mapping[str, object], now: datetime) -> Kept:
         home, new = self._direct(asked, now), new_id()
-        row = ProspectRow(home.id, new, home.account_id, asked.phone, data, self.one_off_of(asked, new), next_at=now)
-        kept = self.insert(row)
-        if kept is row:
+        number = self.one_off_of(asked, new)
+        kept = self._same(asked, number)
+        if kept is None:
+            kept = self.insert(ProspectRow(home.id, new, home.account_id, asked.phone, data, number, next_at=now))
             self.count_added(home.id, 1)
         return Kept(home.id, kept.id)
+
+    def _same(self, asked: Request, number: int) -> ProspectRow | None:
+        """In any hidden campaign of the kind: the account's carrier may have changed since."""
+        kind = (asked.account_id, asked.channel)
+        homes = [row.id for row in self.campaigns.values() if row.is_direct and (row.account_id, row.channel) == kind]
+        found = [self.by_phone.get((home, asked.phone, number)) for home in homes]
+        return next(filter(None, found), None)

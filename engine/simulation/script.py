@@ -80,10 +80,12 @@ class OneOff(NamedTuple):
     ends: tuple[str, ...]
     agent: str = "bridges"
     again_s: tuple[float, ...] = ()  # when the same request comes again, as if its answer had been lost
+    moved_to: str | None = None  # the carrier that its account has by then
 
     def __str__(self) -> str:
         again = "".join(f", again at {at_s:.3f} s" for at_s in self.again_s)
-        return f"{self.at_s:9.3f} s  one-off {tuple(self.asked)} {self.ends} {self.agent}{again}"
+        moved = f" over {self.moved_to}" if again and self.moved_to else ""
+        return f"{self.at_s:9.3f} s  one-off {tuple(self.asked)} {self.ends} {self.agent}{again}{moved}"
 
 
 class Deed(NamedTuple):
@@ -317,7 +319,8 @@ def _one_off(drawn: Random, script: Script, carriers: Mapping[int, str], n: int,
     at_s = round(drawn.uniform(0.05, drawn.choice((3.0, span_s))), 3)
     again = [round(at_s + drawn.uniform(0.001, 20.0), 3) for _ in range(drawn.choice((0, 0, 1, 2)))]
     ends = tuple(drawn.choice(VOICE_ENDS if is_call else SMS_ENDS) for _ in range(2))
-    return OneOff(at_s, request, ends, drawn.choice(AGENTS), tuple(sorted(again)) if request.name else ())
+    agent, moved_to = drawn.choice(AGENTS), drawn.choice((None, CARRIER, DOCUMENT_CARRIER))
+    return OneOff(at_s, request, ends, agent, tuple(sorted(again)) if request.name else (), moved_to)
 
 
 def _faults_of(drawn: Random, one_off: OneOff) -> list[Fault]:

@@ -41,6 +41,17 @@ async def test_a_named_request_is_one_contact_however_often_it_comes(steps: Step
     assert {(each.phone, each.next_at) for each in await people(steps)} == {(ANN, steps.clock.now().isoformat())}
 
 
+async def test_after_a_change_of_carrier_a_repeat_is_the_old_contact_and_others_go_over_the_new_one(
+    steps: Steps,
+) -> None:
+    first = await ask_text(steps, TEXT_TO_ANN)
+    assert (await ask_text(steps, TEXT_TO_ANN._replace(carrier=DOCUMENT_CARRIER))).prospect_id == first.prospect_id
+    other = await ask_text(steps, TEXT_TO_BOB._replace(carrier=DOCUMENT_CARRIER))
+    homes = {each.id: each.carrier for each in (await steps.snapshot()).directs}
+    assert homes == {first.campaign_id: CARRIER, other.campaign_id: DOCUMENT_CARRIER}
+    assert [each.campaign_id for each in await people(steps)] == [first.campaign_id, other.campaign_id]
+
+
 async def test_each_channel_and_account_has_a_home_of_its_own(steps: Steps) -> None:
     call = CALL_TO_ANN._replace(carrier=DOCUMENT_CARRIER)
     home = await steps.direct(call, steps.clock.now())

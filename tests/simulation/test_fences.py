@@ -92,6 +92,13 @@ class NamesForgotten(MemorySteps):
         return new
 
 
+class NamesPerCarrier(MemorySteps):
+    """A request that comes again after a change of carrier is another one."""
+
+    def _same(self, asked: Request, number: int) -> ProspectRow | None:
+        return self.by_phone.get((self._direct(asked, self.clock.now()).id, asked.phone, number))
+
+
 class FromAnyNumber(MemorySteps):
     """A one-off contact comes from whatever number its account has."""
 
@@ -131,6 +138,7 @@ def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool,
         (NumbersNeverRest, learn, LaneServer, "P4"),
         (AnswersAnything, learn, LaneServer, "P2 documents_once"),
         (NamesForgotten, learn, LaneServer, "P2 asked_once_made_once"),
+        (NamesPerCarrier, learn, LaneServer, "P2 asked_once_made_once"),
         (FromAnyNumber, learn, LaneServer, "P2 comes_from_its_number"),
         (MemorySteps, believes_anything, LaneServer, "P2"),
         (MemorySteps, learn, SlotsTwice, "P4 call_rate"),
@@ -143,6 +151,7 @@ def believes_anything(view: AttemptView, lookup: Lookup, is_authoritative: bool,
         "sender",
         "document",
         "name",
+        "name after a move",
         "own number",
         "unknown",
         "slots",
