@@ -49,12 +49,12 @@ async def list_consents(
     caller: Reader, held: Held, phone: str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Response:
     """With `phone`, what is in force for that number and all its records, newest first; without, all in pages."""
+    page = Page("cons", DEFAULT_PER_PAGE if limit is None else limit, None if phone is not None else cursor)
     if phone is not None:
         _check_phone(phone)
         async with held.runtime.reader.connect() as conn:
             found = await consents.of_phone(conn, caller.account_id, phone)
         return reply({"phone": phone, "inForce": _in_force(found), "consents": [_show(each) for each in found]})
-    page = Page("cons", DEFAULT_PER_PAGE if limit is None else limit, cursor)
     async with held.runtime.reader.connect() as conn:
         rows = await consents.page(conn, caller.account_id, page.size + 1, page.after or 0)
     return page.reply("consents", rows, [_show(row) for row in rows])

@@ -51,12 +51,12 @@ async def list_suppressions(
     caller: Reader, held: Held, phone: str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Response:
     """With `phone`, whether that number is on the list; without, the list by number, in pages."""
+    size = Page("", DEFAULT_PER_PAGE if limit is None else limit, None).size
     if phone is not None:
         _check("phone", phone)
         async with held.runtime.reader.connect() as conn:
             found = await suppressions.get(conn, caller.account_id, phone)
         return reply(_show(found) if found else {"phone": phone, "suppressed": False})
-    size = Page("", DEFAULT_PER_PAGE if limit is None else limit, None).size
     if cursor is not None:
         _check("cursor", cursor)
     async with held.runtime.reader.connect() as conn:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 import psycopg
 from psycopg import AsyncConnection as Driver
+from psycopg.pq import ExecStatus
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import CursorResult, Dialect, TextClause, text
 from sqlalchemy.engine import IteratorResult
@@ -55,7 +56,7 @@ class _Result(IteratorResult[Any]):
 
 async def _read(cursor: psycopg.AsyncCursor[Any]) -> _Result:
     found = cursor.pgresult
-    if found is None or not found.nfields:
+    if found is None or found.status != ExecStatus.TUPLES_OK:
         result = _Result(_columns(()), iter(()))
         result.returns_rows = False
     else:

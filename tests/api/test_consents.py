@@ -134,3 +134,9 @@ async def test_a_withdrawal_before_any_record_holds_too(client: Client, is_revok
     assert "consents" not in await upload(client, await client.campaign(), FILE)
     found = (await client("GET", "/api/consents?phone=%2B12125550147")).json
     assert found["inForce"] == {"voice": "none", "sms": "none"}
+
+
+@pytest.mark.parametrize("query", ["?limit=0", "?limit=1001", "?phone=%2B12125550147&limit=1001", "?phone=2125550147"])
+async def test_a_list_names_what_is_wrong_with_its_question(client: Client, query: str) -> None:
+    answer = await client("GET", f"/api/consents{query}")
+    assert answer.status == 400

@@ -86,7 +86,9 @@ async def test_bad_input_names_its_field_and_suppresses_nobody(
     assert (await client("GET", "/api/suppression")).json["suppressions"] == []
 
 
-@pytest.mark.parametrize("query", ["?phone=2125550147", "?cursor=x", "?limit=0", "?limit=1001"])
+@pytest.mark.parametrize(
+    "query", ["?phone=2125550147", "?cursor=x", "?limit=0", "?limit=1001", "?phone=%2B12125550147&limit=1001"]
+)
 async def test_a_bad_query_is_refused(client: Client, query: str) -> None:
     assert (await client("GET", f"/api/suppression{query}")).status == 400
 

@@ -1,6 +1,7 @@
 """The harness on real processes: a short seeded run holds every promise, and a missing fence is caught."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from api_min.cli.chaos.ending import Ending
 from api_min.cli.chaos.faults import Injector
 from api_min.cli.chaos.plan import Fault, Kind
 from api_min.cli.chaos.stage import Diary, Stage, running_stage
@@ -23,15 +25,17 @@ _NAMES = ("DATABASE_URL", "REDIS_URL", "REDIS_QUEUE_URL")
 _PATIENCE_S = 400.0
 
 
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NAMES}
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "api_min.cli.main", "chaos", *arguments]
+
+
 def chaos(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if name not in _NAMES}
     return subprocess.run(
-        [sys.executable, "-m", "api_min.cli.main", "chaos", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE_S,
-        check=False,
+        _command(*arguments), env=_environment(), capture_output=True, text=True, timeout=_PATIENCE_S, check=False
     )
 
 
@@ -45,6 +49,26 @@ def test_a_short_run_breaks_much_and_no_promise() -> None:
     assert found["pauses"] >= 3
     assert found["events"] > 1_000
     assert (found["gaps"], found["repeats"], found["double_contacts"]) == (0, 0, [])
+
+
+def test_a_run_that_is_ended_early_is_judged() -> None:
+    with subprocess.Popen(
+        _command("--minutes", "9", "--prospects", "9000", "--seed", "3", "--json"),
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stderr is not None
+        while " people, " not in run.stderr.readline():
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        told, _ = run.communicate(timeout=_PATIENCE_S)
+    assert run.returncode == 0, told
+    found = orjson.loads(told)
+    assert (found["held"], found["completed"], found["lost"]) == (True, True, [])
+    assert found["seconds"] < 9 * 60
+    assert 5_000 <= found["prospects"] <= 9_000  # six in ten are handed over before the start
 
 
 def test_a_missing_fence_is_caught() -> None:
@@ -76,7 +100,7 @@ async def test_a_server_that_is_not_back_yet_is_not_ended_again(tmp_path: Path) 
         network = start_network(supervisor, running.servers.folder, {})
         stage = Stage(running, supervisor, network, "", [], Diary(), tmp_path / "log")
         async with aiohttp.ClientSession() as session:
-            injector = Injector(stage, session)
+            injector = Injector(stage, session, Ending())
             await injector.run(plan)
 
         assert [blow.fault.at_s for blow in injector.blows] == [0.0, 0.0]

@@ -44,6 +44,8 @@ async def test_rows_have_names_and_results_their_ways_to_read_them(engine: Async
         assert (await conn.execute(words, {"name": "Ann", "ns": []})).one_or_none() is None
         assert (await conn.execute(text("select '5 %'"))).scalar_one() == "5 %"
         assert await conn.scalar(text("select :n + 1"), {"n": 4}) == 5
+        assert len((await conn.execute(text("select from generate_series(1, 3)"))).all()) == 3  # rows of no columns
+        assert (await conn.execute(text("select from generate_series(1, 0)"))).one_or_none() is None
 
 
 async def test_a_change_says_how_many_rows_it_changed(engine: AsyncEngine) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from api_min.cli.chaos.ending import Ending
 from api_min.cli.chaos.plan import BACKGROUND, STORMS, Fault, Kind
 from api_min.cli.chaos.stage import Stage
 from engine.carriers.network.config import Faults
@@ -26,8 +27,8 @@ class Blow:
 
 
 class Injector:
-    def __init__(self, stage: Stage, session: aiohttp.ClientSession) -> None:
-        self._stage, self._session = stage, session
+    def __init__(self, stage: Stage, session: aiohttp.ClientSession, ending: Ending) -> None:
+        self._stage, self._session, self._ending = stage, session, ending
         self._away: set[str] = set()
         self.blows: list[Blow] = []
 
@@ -37,7 +38,9 @@ class Injector:
         await self.set_rates({})
         async with asyncio.TaskGroup() as group:
             for fault in plan:
-                await asyncio.sleep(max(0.0, begun + fault.at_s - time.monotonic()))
+                await self._ending.sleep(max(0.0, begun + fault.at_s - time.monotonic()))
+                if self._ending.is_asked:
+                    break
                 group.create_task(self._strike(fault))
 
     async def set_rates(self, storm: "dict[str, float]") -> None:

@@ -76,7 +76,7 @@ def _busy(campaign: Campaign, arrivals: Arrivals, begun: float) -> list[Span]:
     """When the campaign ran with people left."""
     creates = arrivals.of(campaign.id)
     last = int(_BACKLOG * len(campaign.phones))
-    end = creates[last].at if len(creates) > last else begun
+    end = creates[last].at if len(creates) > last else campaign.cancelled_at or begun
     spans, at = [], begun + _SETTLES_S
     for idle in campaign.idle:
         if idle.begin > at:

@@ -5,10 +5,12 @@ import itertools
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from api_min.cli.chaos.door import LOOK_TIMEOUT_S, Door
+from api_min.cli.chaos.ending import Ending
 from api_min.cli.chaos.figures import Span
 from api_min.cli.demo.prospects import senders
 from engine.errors import Unavailable
@@ -44,6 +46,7 @@ class Campaign:
     pauses: list[Span] = field(default_factory=list)  # from the answer to the next resume's request
     idle: list[Span] = field(default_factory=list)  # from the pause's request to the resume's answer
     is_over: bool = False
+    cancelled_at: float | None = None  # as the run was ended early
 
 
 def phones(count: int, first: int = 0) -> list[str]:
@@ -57,8 +60,8 @@ def phones(count: int, first: int = 0) -> list[str]:
 class Load:
     """What clients do: `run` pauses, feeds and asks for the time; `finish` waits for the last outcome."""
 
-    def __init__(self, door: Door, size: Size, seed: int) -> None:
-        self._door, self._size = door, size
+    def __init__(self, door: Door, size: Size, seed: int, ending: Ending) -> None:
+        self._door, self._size, self._ending = door, size, ending
         self._rng = random.Random(f"load {seed}")
         self._parts: deque[tuple[Campaign, list[str]]] = deque()  # people that are still to be handed over
         self.campaigns: list[Campaign] = []
@@ -85,17 +88,19 @@ class Load:
             await self._door.insist("POST", f"/api/campaigns/{campaign.id}/start")
 
     async def run(self, *, pauses: bool = True) -> None:
-        """Returns when the time is over and everybody has been handed over."""
+        """Returns when the time is over and everybody has been handed over, or as soon as the end is asked for."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pause(_BETWEEN_PAUSES_S if pauses else (self._size.seconds, self._size.seconds)))
             group.create_task(self._probe())
 
     async def finish(self, timeout_s: float) -> bool:
-        """True when every campaign is completed."""
+        """True when every campaign is over and accounts for everybody; cancels them when the end is asked for."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            if self._ending.is_asked:
+                await self._cancel()
             found = [await self._door.insist("GET", f"/api/campaigns/{each.id}") for each in self.campaigns]
-            if all(each["status"] == "completed" for each in found):
+            if all(map(_is_over, found)):
                 return True
             await asyncio.sleep(_POLL_S)
         return False
@@ -128,10 +133,22 @@ class Load:
             body = {"phones": list(people[start : start + _MOST_AT_ONCE])}
             await self._door.insist("POST", f"/api/campaigns/{campaign.id}/prospects", body)
 
+    async def _cancel(self) -> None:
+        """Nobody else is contacted, and who has not been handed over never will be."""
+        for campaign, people in self._parts:
+            del campaign.phones[len(campaign.phones) - len(people) :]
+        self._parts.clear()
+        for campaign in [each for each in self.campaigns if each.cancelled_at is None]:
+            campaign.cancelled_at = time.time()
+            while not (answer := await self._door.ask("POST", f"/api/campaigns/{campaign.id}/cancel")).is_good:
+                if answer.status == _CONFLICT:  # it is over
+                    break
+                await asyncio.sleep(_AGAIN_S)
+
     async def _probe(self) -> None:
         """A question every `PROBE_EVERY_S`."""
         until = time.monotonic() + self._size.seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._ending.is_asked:
             begun = time.time()
             path = f"/api/campaigns/{self.campaigns[0].id}/stats"
             answer = await self._door.ask("GET", path, timeout_s=LOOK_TIMEOUT_S)
@@ -142,7 +159,7 @@ class Load:
     async def _pause(self, between_s: tuple[float, float]) -> None:
         """Pauses one campaign after the other; the first times, to hand people over."""
         until = time.monotonic() + self._size.seconds
-        while (left_s := until - time.monotonic()) > 0 or self._parts:
+        while ((left_s := until - time.monotonic()) > 0 or self._parts) and not self._ending.is_asked:
             if self._parts:
                 campaign, people = self._parts[0]
                 if await self._pause_once(campaign, people, self._rng.uniform(*_PAUSE_S)):
@@ -151,9 +168,8 @@ class Load:
                     raise Unavailable(f"{campaign.id} was completed before all its people were added: lower the rate")
             elif open_ := [campaign for campaign in self.campaigns if not campaign.is_over]:
                 await self._pause_once(self._rng.choice(open_), [], self._rng.uniform(*_PAUSE_S))
-            await asyncio.sleep(
-                min(max(0.0, left_s), self._rng.uniform(*(_BETWEEN_PARTS_S if self._parts else between_s)))
-            )
+            wait_s = self._rng.uniform(*(_BETWEEN_PARTS_S if self._parts else between_s))
+            await self._ending.sleep(min(max(0.0, left_s), wait_s))
 
     async def _pause_once(self, campaign: Campaign, people: Sequence[str], for_s: float) -> bool:
         """False when nobody answered the pause, and nobody was added."""
@@ -180,6 +196,13 @@ class Load:
             if answer.status and answer.status < 500:
                 raise Unavailable(f"resume was answered {answer.status}: {answer.body}")
             await asyncio.sleep(_AGAIN_S)
+
+
+def _is_over(campaign: Mapping[str, Any]) -> bool:
+    """Calls that were under way when a campaign was cancelled have yet to end."""
+    status, stats = campaign["status"], campaign["stats"]
+    are_all_done = bool(stats["completed"] + stats["cancelled"] == stats["total"])
+    return status == "completed" or (status == "cancelled" and are_all_done)
 
 
 def _first(campaign: Campaign) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api_min.cli.chaos import figures, judgement
 from api_min.cli.chaos.door import Door
 from api_min.cli.chaos.doubts import Doubts
+from api_min.cli.chaos.ending import Ending
 from api_min.cli.chaos.faults import Injector
 from api_min.cli.chaos.findings import Findings
 from api_min.cli.chaos.listeners import COUNT, Listener
@@ -42,13 +43,16 @@ class Order:
 
 
 async def run(stage: Stage, order: Order, tell: Tell) -> Findings:
-    """Breaks `stage` as planned while it works, and says what was found."""
+    """Breaks `stage` as planned while it works, and says what was found; after Ctrl-C, until then."""
+    ending = Ending()
+    ending.listen()
     engine = connect(stage.servers.database_url, pool_size=2, statement_timeout_ms=0, idle_in_transaction_ms=0)
     connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
     try:
         async with aiohttp.ClientSession(connector=connector) as session:
             door = Door(session, stage.urls, stage.key)
-            load, injector, doubts = Load(door, order.size, order.seed), Injector(stage, session), Doubts(engine)
+            load, doubts = Load(door, order.size, order.seed, ending), Doubts(engine)
+            injector = Injector(stage, session, ending)
             listeners = [Listener(session, door) for _ in range(COUNT)]
             soak = Soak(stage, engine, order.size.seconds)
             await load.prepare()
@@ -58,11 +62,14 @@ async def run(stage: Stage, order: Order, tell: Tell) -> Findings:
                 tell(f"{order.size.prospects:,} people, {len(order.plan)} faults in {order.size.seconds:.0f} s …")
                 await asyncio.gather(load.run(pauses=order.pauses), injector.run(order.plan))
                 await asyncio.to_thread(stage.thaw_all)
+                seconds = min(order.size.seconds, time.time() - begun)
                 tell("no more faults; waiting for the last outcome …")
                 completed = await load.finish(
                     _FINISH_S + order.size.prospects / order.size.rate if order.must_complete else _GLANCE_S
                 )
                 behind = await _behind(engine, listeners) if order.must_complete else 0
+            people = sum(len(campaign.phones) for campaign in load.campaigns)  # fewer after an early end
+            order = replace(order, size=replace(order.size, seconds=seconds, prospects=people))
             tell("checking the promises …")
             found = await _judge(stage, order, load, injector, doubts, listeners, engine, begun, completed, behind)
             if order.soaks:
