@@ -1,7 +1,7 @@
 """SQLAlchemy's connections, whose statements in words the driver executes itself.
 
 What SQLAlchemy does around a statement (a greenlet, its own cursor, an execution context, a result) is written for
-more than we ask of it, and takes three times as long as the driver: a batch of a dozen statements costs that a dozen
+more than we ask of it, and takes twice as long as the driver: a batch of a dozen statements costs that a dozen
 times. Pool, transactions and the handling of errors stay SQLAlchemy's; so does every statement that is not `text()`.
 """
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ids import new_id
-from engine.store import prospects
+from engine.store import locks, prospects
 from engine.store.campaigns import Campaign
 
 # In any of the account's hidden campaigns of the kind: its carrier may have changed since the request came first.
@@ -40,8 +40,10 @@ async def add(
 
     `data["from"]` is the number that it must come from. `request_name` names the request that asks for it, when its
     client did (Idempotency-Key): however often it comes and whatever died in between, one name and phone is one
-    contact.
+    contact. The lock that this takes is the last one in the order of `locks`.
     """
+    if request_name:  # or its repeat could come in beside it, over another carrier
+        await locks.lock_exclusive(conn, [locks.named_key(f"one-off {campaign.account_id} {request_name}")])
     new = new_id()
     params = {
         "id": new,

@@ -1,13 +1,16 @@
+import asyncio
+
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.clock import Clock
 from engine.errors import InvalidInput
 from engine.rules.prospect import Outcome
-from engine.store import accounts, calls, campaigns, counts, dids
+from engine.store import accounts, calls, campaigns, counts, dids, one_off
 from engine.store.accounts import Account
 from engine.store.dids import NewDid
+from tests.store.conftest import someone_waits, until
 
 FROM, TO = "+14155550101", "+14155550199"
 
@@ -72,6 +75,26 @@ async def test_a_request_that_is_repeated_after_a_change_of_carrier_is_still_one
             direct = await campaigns.direct(conn, account.id, "voice", False, carrier, clock.now())
             assert (await counts.read(conn, direct.id))["total"] == 1
         assert await calls.get_call(conn, account.id, other) is not None
+
+
+async def test_a_repeat_beside_its_request_is_one_call_though_the_carrier_changed_between(
+    db: AsyncEngine, account: Account, clock: Clock
+) -> None:
+    """Each carrier has a campaign of its own, so no key of the table tells them apart."""
+
+    async def add(conn: AsyncConnection, carrier: str) -> int:
+        home = await campaigns.direct(conn, account.id, "voice", False, carrier, clock.now())
+        return await one_off.add(conn, home, TO, {"from": FROM}, clock.now(), "key 1")
+
+    async def repeat() -> int:
+        async with db.begin() as conn:
+            return await add(conn, "simulated-command")
+
+    async with db.begin() as conn:
+        first = await add(conn, "simulated")
+        repeating = asyncio.create_task(repeat())
+        await until(lambda: someone_waits(db))
+    assert await repeating == first
 
 
 async def test_nobody_sees_another_accounts_call(db: AsyncEngine, account: Account, clock: Clock) -> None:
