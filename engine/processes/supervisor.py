@@ -6,13 +6,14 @@ Everything here blocks and may be called from any thread; from a coroutine use `
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -185,24 +186,27 @@ class Supervisor:
         return {LIFELINE_FD: str(self._lifeline), READY_FD: str(told), "PYTHONUNBUFFERED": "1"}
 
     def _attend(self, child: Child, ready: int) -> None:
+        gone, held = os.pipe()
+        assert child.process.stdout is not None
         readers = [
-            threading.Thread(target=self._read_output, args=(child,), daemon=True),
-            threading.Thread(target=_read_facts, args=(child, ready), daemon=True),
+            threading.Thread(target=self._read_output, args=(child, child.process.stdout, gone), daemon=True),
+            threading.Thread(target=_read_facts, args=(child, ready, gone), daemon=True),
         ]
         for reader in readers:
             reader.start()
         child.process.wait()
+        os.close(held)
         for reader in readers:
-            reader.join(1.0)  # its own children may hold the pipes open for longer
+            reader.join()
+        os.close(gone)
         child.ended.set()
         child.is_ready_or_ended.set()
         if not child.is_expected_to_end:
             self._deaths.put(child)
 
-    def _read_output(self, child: Child) -> None:
-        assert child.process.stdout is not None
-        with child.process.stdout as output:
-            for raw in output:
+    def _read_output(self, child: Child, output: IO[bytes], gone: int) -> None:
+        with output:
+            for raw in _lines(output.fileno(), gone):
                 line = raw.decode(errors="replace").rstrip()
                 child.last_lines.append(line)
                 self._log(child.name, line)
@@ -218,12 +222,41 @@ class Supervisor:
                 child.ended.wait()
 
 
-def _read_facts(child: Child, ready: int) -> None:
-    with os.fdopen(ready) as pipe:
-        line = pipe.readline()
-    if line.endswith("\n"):
+def _read_facts(child: Child, ready: int, gone: int) -> None:
+    with os.fdopen(ready, "rb") as pipe:
+        line = next(_lines(pipe.fileno(), gone), b"")
+    if line.endswith(b"\n"):
         child.facts = json.loads(line)
         child.is_ready_or_ended.set()
+
+
+def _lines(pipe: int, gone: int) -> Iterator[bytes]:
+    """All whole lines of a child, and the last words of one that is gone (`gone` has ended).
+
+    A dead child's pipe is read until it is empty and no longer: its own children may hold it open.
+    """
+    os.set_blocking(pipe, False)
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    waiting.register(gone, select.POLLIN)
+    rest = b""
+    while True:
+        is_gone = any(end == gone for end, _ in waiting.poll())
+        read = _read(pipe)
+        *whole, rest = (rest + (read or b"")).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+        if read == b"" or (read is None and is_gone):
+            break
+    if rest:
+        yield rest
+
+
+def _read(pipe: int) -> bytes | None:
+    """What has come; b"" at the end, None when nothing is there now."""
+    try:
+        return os.read(pipe, 65_536)
+    except BlockingIOError:
+        return None
 
 
 class TerminalLog:

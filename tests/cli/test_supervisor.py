@@ -132,6 +132,26 @@ def test_a_grandchild_that_holds_the_output_does_not_hold_up_the_end(
     os.kill(grandchild, signal.SIGKILL)
 
 
+def test_nothing_that_a_dead_child_said_is_lost_to_a_slow_reader(lines: queue.Queue) -> None:
+    """However late the supervisor's threads get their turn: they read what is in the pipe, and do not count seconds."""
+    may_read = threading.Event()
+
+    def log(name: str, line: str) -> None:
+        may_read.wait(DEADLINE_S)
+        lines.put((name, line))
+
+    with Supervisor({"PYTHONPATH": str(HERE)}, log) as supervisor:
+        start(supervisor, "worker", "dies")
+        child = supervisor.child("worker")
+        supervisor.wait_ready("worker", DEADLINE_S)
+        child.process.wait(DEADLINE_S)
+        assert not child.ended.wait(1.5)  # the reader is still at the first line
+        may_read.set()
+        assert supervisor.wait_for_death(DEADLINE_S) is child
+    assert _drain(lines) == [("worker", "started"), ("worker", "last words")]
+    assert child.obituary() == "worker ended with code 3: last words"
+
+
 def test_ctrl_c_reaches_the_supervisor_alone(supervisor: Supervisor) -> None:
     start(supervisor, "worker")
     supervisor.wait_ready("worker", DEADLINE_S)
