@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from engine.carriers.network.pulse import BEAT_S, ECHO_S, Pulse, earliest_arrival
+from engine.carriers.network.pulse import BEAT_S, ECHO_BEATS, Pulse, earliest_arrival
 
 STOOD_STILL_S = 0.2
 
@@ -21,17 +21,23 @@ async def test_the_lag_covers_what_blocked_the_loop() -> None:
         pulse.stop()
 
 
+STILL = [0.0, 0.01, 0.91]
+QUICK = [0.92 + BEAT_S * n for n in range(ECHO_BEATS)]
+SLOW = [0.95 + 0.08 * n for n in range(ECHO_BEATS)]  # after the same rest, on a machine that has little time
+
+
 @pytest.mark.parametrize(
-    ("beats", "now", "earliest"),
+    ("beats", "earliest"),
     [
-        ([0.0], 0.005, 0.0),
-        ([0.0, 0.01, 0.02, 0.03, 0.04, 0.05], 0.055, 0.02),  # four turns
-        ([0.0, 0.01, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96], 0.965, 0.01),  # it stood still, and still handles what came
-        ([0.0, 0.01, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96], 0.92 + ECHO_S, 0.93),  # that was long ago
-        ([0.0, 0.05, 0.1, 0.15, 0.2, 0.25], 0.25, 0.1),  # busy, but never still
+        ([0.0], 0.0),
+        ([0.0, 0.01, 0.02, 0.03, 0.04, 0.05], 0.02),  # four turns
+        ([*STILL, *QUICK[:5]], 0.01),  # it stood still, and still handles what came
+        ([*STILL, *SLOW[:5]], 0.01),  # as many turns, though seconds later
+        ([*STILL, *QUICK], QUICK[-4]),  # that was long ago
+        ([*STILL, *SLOW], SLOW[-4]),
+        ([0.0, 0.01, 0.91, 0.92, 1.62, 1.63, 1.64, 1.65, 1.66], 0.01),  # twice in a row
+        ([0.0, 0.05, 0.1, 0.15, 0.2, 0.25], 0.1),  # busy, but never still
     ],
 )
-def test_what_came_while_nothing_was_read_is_handled_in_some_turns(
-    beats: list[float], now: float, earliest: float
-) -> None:
-    assert earliest_arrival(beats, now) == earliest
+def test_what_came_while_nothing_was_read_is_handled_in_some_turns(beats: list[float], earliest: float) -> None:
+    assert earliest_arrival(beats) == earliest

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
 
 BEAT_S = 0.01
 STILL_S = 0.1  # between two beats: the process, or the machine, stood still
-ECHO_S = 0.3  # for so long afterwards there are those that came meanwhile: a hundred take some turns to be accepted
+ECHO_BEATS = 30  # for so long those that came meanwhile are handled: a hundred take some turns to be accepted, and on
+# a machine that has little time for them a turn takes many milliseconds
 _TURNS = 4  # an arrival is read, parsed and handled in some turns of the loop, each with a beat of its own
-_REMEMBERED = 40
+_REMEMBERED = 40  # beats: those of an echo, and the ones before it
 
 
 class Pulse:
@@ -22,8 +22,7 @@ class Pulse:
 
     def lag_s(self) -> float:
         """What is handled now did not arrive earlier than this many seconds ago. Some 40 ms when all is well."""
-        now = time.monotonic()
-        return now - earliest_arrival(self._beats, now)
+        return time.monotonic() - earliest_arrival(self._beats)
 
     def stop(self) -> None:
         self._beat.cancel()
@@ -34,7 +33,8 @@ class Pulse:
             self._beats.append(time.monotonic())
 
 
-def earliest_arrival(beats: Sequence[float], now: float) -> float:
+def earliest_arrival(beats: Sequence[float]) -> float:
     """When the oldest of what is handled now can have come, by the times of the latest beats, ascending."""
-    before = [begin for begin, end in pairwise(beats) if end - begin >= STILL_S and now - end < ECHO_S]
-    return min([*before, beats[max(0, len(beats) - _TURNS)]])
+    last = len(beats) - 1
+    stills = (at for at in range(max(0, last - ECHO_BEATS), last) if beats[at + 1] - beats[at] >= STILL_S)
+    return beats[min([*stills, max(0, last + 1 - _TURNS)])]
