@@ -125,7 +125,7 @@ async def healthz() -> Response:
 async def readyz(held: Held) -> Response:
     """This process can do its work: PostgreSQL answers. Redis is disposable and is not asked."""
     try:
-        async with asyncio.timeout(READY_TIMEOUT_S), held.runtime.db.connect() as conn:
+        async with asyncio.timeout(READY_TIMEOUT_S), held.runtime.reader.connect() as conn:
             await conn.execute(text("select 1"))
     except (SQLAlchemyError, TimeoutError, OSError):
         return reply({"ok": False, "database": False}, 503)

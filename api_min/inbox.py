@@ -20,6 +20,7 @@ from engine.errors import Unavailable
 from engine.jobs import Actor, Queue, enqueue
 from engine.store import callbacks
 from engine.store.callbacks import Report
+from engine.store.database import autocommit
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ class Inbox:
 
     def __init__(self, db: AsyncEngine, queue: Redis | None) -> None:
         """Without `queue` no worker is told: whoever puts a report settles it."""
-        self._db = db.execution_options(isolation_level="AUTOCOMMIT")  # one statement: it begins and commits by itself
+        self._db = autocommit(db)  # one statement: it begins and commits by itself
         self._queue = queue
         self._waiting: list[_Waiting] = []
         self._writer: asyncio.Task[None] | None = None

@@ -26,7 +26,7 @@ from engine.rules.window import use_rows
 from engine.rules.zones import use_packaged_tzdata
 from engine.settings import Settings
 from engine.store import clock as clock_store
-from engine.store.database import check_server, connect, reaching
+from engine.store.database import autocommit, check_server, connect, reaching
 
 REDIS_TIMEOUT_S = 2.0
 
@@ -47,7 +47,7 @@ class Runtime:
     reader: AsyncEngine = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reader = self.db.execution_options(isolation_level="AUTOCOMMIT")
+        self.reader = autocommit(self.db)
 
     @classmethod
     async def open(cls, settings: Settings, *, pool_size: int = 5, keyed: bool = False) -> Self:

@@ -102,7 +102,7 @@ async def health(number: str, caller: Reader, held: Held) -> Response:
     """The score, its factors, and what follows: the number's state, its caps and what of them is used."""
     runtime = held.runtime
     now = runtime.clock.now()
-    async with runtime.db.connect() as conn:
+    async with runtime.reader.connect() as conn:
         did = _owned(await pool_store.find(conn, caller.account_id, number))
         record = await health_store.get(conn, caller.account_id, did.id)
         usage = await caps_store.read(conn, did.id)

@@ -40,7 +40,7 @@ async def add_prospects(campaign_id: str, body: PhonesIn, caller: Writer, held: 
     """All or none: one number that is not E.164 refuses the request. `added` counts those new to the campaign."""
     phones = _checked(body.phones)
     runtime = held.runtime
-    campaign = await _find(runtime.db, caller, campaign_id)
+    campaign = await _find(runtime.reader, caller, campaign_id)
     _check_needs(campaign)
     return reply({"added": await prospects.add(runtime.db, campaign, phones)})
 
@@ -88,10 +88,10 @@ async def import_prospects(
         fault = f"{shown(region)} is not a country; give a two-letter code such as US"
         raise InvalidInput(f"region: {fault}", {"region": fault})
     runtime = held.runtime
-    campaign = await _find(runtime.db, caller, campaign_id)
+    campaign = await _find(runtime.reader, caller, campaign_id)
     async with held.imports.take(caller.account_id):
         now = runtime.clock.now()
-        async with runtime.db.connect() as conn:
+        async with runtime.reader.connect() as conn:
             may_consent = await may_loosen(conn, caller)
         chunks = csv_chunks(request)
         report = await imports.run_import(runtime.db, campaign, now, chunks, region, may_consent=may_consent)

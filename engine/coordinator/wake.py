@@ -26,7 +26,7 @@ class Wake:
     every_s = 0.0
 
     def __init__(self, runtime: Runtime, shard: Shard, lease: Lease, owner: str, nudge: asyncio.Event) -> None:
-        self._db, self._redis = runtime.db, runtime.redis
+        self._db, self._redis = runtime.reader, runtime.redis
         self._shard, self._lease, self._owner = shard, lease, owner
         self._nudge = nudge  # set: the dispatch runs now
 

@@ -28,6 +28,7 @@ from engine.settings import Settings
 from engine.store import did_health, did_trade, operations
 from engine.store import did_pool as pool_store
 from engine.store import reputation as reputation_store
+from engine.store.database import autocommit
 from engine.store.did_pool import Numbered
 from engine.store.operations import Operation
 
@@ -163,7 +164,7 @@ class Operating:
 
     async def _release(self, op: Operation) -> dict[str, object]:
         number, did_id = op.request["number"], op.request["did_id"]
-        async with self._engine.connect() as conn:
+        async with autocommit(self._engine).connect() as conn:
             carrier_id = await did_trade.carrier_id(conn, did_id)
         receipt = await self._carrier(op).release_number(number, carrier_id, op.public_id)
         if _is_doubtful(receipt):

@@ -36,6 +36,7 @@ from engine.rules.campaign_config import VoiceMode
 from engine.rules.decision import DEFAULT_RETRY_AFTER_S
 from engine.rules.telephony import Channel, Fault
 from engine.settings import Settings
+from engine.store.database import autocommit
 
 log = structlog.get_logger(__name__)
 
@@ -99,8 +100,7 @@ class Pipeline:
         self._answers = answers
         self._finished = finished
         self._writer = writer
-        reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._lanes = LaneBook(partial(read_campaigns, reader), settings)
+        self._lanes = LaneBook(partial(read_campaigns, autocommit(engine)), settings)
         self._tempo = Tempo(settings.batch_size)
         self._creates: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()

@@ -33,6 +33,7 @@ from engine.rules.telephony import Channel, Fault
 from engine.settings import Settings
 from engine.store import arrays, campaigns, locks
 from engine.store.callbacks import decode_event
+from engine.store.database import autocommit
 
 log = structlog.get_logger(__name__)
 
@@ -155,7 +156,7 @@ async def settle_inline(
     campaign_id, prospect_id, attempt = parsed
     if callback_ids:
         await settle_callbacks(engine, callback_ids, context, renders=True)
-    async with engine.connect() as conn:
+    async with autocommit(engine).connect() as conn:
         views = await facts.read_attempts(conn, [AttemptKey(campaign_id, prospect_id, attempt)])
     command = views[0].command if views else None
     if command is None or not command["rendered"] or command["cause"] not in event_keys:

@@ -26,6 +26,7 @@ from engine.rules import call_flow, reports, sms_flow
 from engine.rules.attempt import AttemptState
 from engine.rules.decision import UNANSWERED, AttemptView, CallPlan, SmsPlan
 from engine.rules.reports import Report
+from engine.store.database import autocommit
 
 log = structlog.get_logger(__name__)
 
@@ -50,8 +51,7 @@ async def watch_attempts(
 
 async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
     limits = facts.limits_of(context.settings, context.clock.speed)
-    async with engine.connect() as conn:
-        await conn.execution_options(isolation_level="AUTOCOMMIT")
+    async with autocommit(engine).connect() as conn:
         views = await facts.read_attempts(conn, keys)
         ids = {view.campaign_id for view in views}
         takes = opening.takes(context.settings.ticket_s, context.clock)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.feed.chunks import Chunk, joined
 from engine.rules.events import Owner, owner_of
+from engine.store.database import autocommit
 from engine.store.event_chunks import CHUNK_EVENTS, between, holding
 
 _READ_EVENTS = 2_000  # by one statement, and up to a chunk more
@@ -58,7 +59,7 @@ class EventLog:
     """The recorded events. Every method raises what the database raises."""
 
     def __init__(self, db: AsyncEngine) -> None:
-        self._db = db.execution_options(isolation_level="AUTOCOMMIT")  # it only reads, one statement at a time
+        self._db = autocommit(db)  # it only reads, one statement at a time
 
     async def heads(self, account_ids: Collection[int]) -> Heads:
         async with self._db.connect() as conn:

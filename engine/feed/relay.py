@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.feed import chunks
 from engine.feed.chunks import Chunk
 from engine.feed.log import EPOCH
+from engine.store.database import autocommit
 from engine.store.event_chunks import CHUNK_EVENTS
 
 LEASE_S = 3.0
@@ -171,7 +172,7 @@ class Relay:
     ) -> None:
         self.owner = uuid.uuid4().hex
         self._db = db
-        self._reader = db.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = autocommit(db)
         self._redis = redis
         self._keep = keep
         self._poll_s = poll_s

@@ -42,6 +42,7 @@ from engine.simulation.postgres_snapshot import read_snapshot
 from engine.store import callbacks, calls, campaigns, imports, messages, prospects, senders, suppressions, tickets
 from engine.store.callbacks import Report as Callback
 from engine.store.campaigns import Campaign
+from engine.store.database import autocommit
 from engine.store.tickets import Ticket
 
 _LEASE_S = 3_600.0  # the world says when a relay's lease runs out; the database's clock must not
@@ -72,7 +73,7 @@ class PostgresSteps:
     def __init__(self, engine: AsyncEngine, clock: Clock, seed: int = 0) -> None:
         self.clock = clock
         self._engine = engine
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = autocommit(engine)
         self._owners: dict[int, int] = {}
         self._random = Random(seed)
         self._redis = Redis()

@@ -24,6 +24,7 @@ from engine.rules.campaign_config import SmsMode, missing_at_start, parse_mode
 from engine.rules.prospect import ProspectState
 from engine.rules.purpose import Purpose
 from engine.store import accounts, audit, counts, locks, outbox, tickets
+from engine.store.database import autocommit
 from engine.store.tickets import TICKET_GRACE_S, TICKET_S
 
 DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and the carrier
@@ -239,7 +240,7 @@ async def complete_if_done(engine: AsyncEngine, campaign_id: int, now: datetime)
 
     The counters say first, at any size, whether it is worth asking the rows under the key; the rows decide (P1).
     """
-    async with engine.connect() as conn:
+    async with autocommit(engine).connect() as conn:
         found = await counts.read(conn, campaign_id)
     if found["completed"] + found["cancelled"] < found["total"]:
         return False

@@ -78,12 +78,22 @@ def connect(
             **_WATCH_SERVER,
             **(_PREPARED if keyed else {}),
         },
+        skip_autocommit_rollback=True,
         execution_options={KEYED: keyed},
     )
     engine = DriverEngine(pooled.sync_engine)
     ask_last_first(engine.sync_engine)
     _tell_outages(engine.sync_engine)
     return engine
+
+
+def autocommit(engine: AsyncEngine) -> AsyncEngine:
+    """The same connections for statements that each stand for themselves, above all for those that only read.
+
+    A transaction that nobody commits ends in a rollback, and after one the driver drops every statement that it has
+    prepared on the connection: each is planned anew then, some five times, which takes longer than to execute it.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _tell_outages(engine: Engine) -> None:

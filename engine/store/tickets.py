@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import boottime, real_now
 from engine.rules.attempt import AttemptState
+from engine.store.database import autocommit
 
 TICKET_S = 2.0
 TICKET_GRACE_S = 0.2  # between a ticket's last moment and the answer that no create begins any more
@@ -58,7 +59,7 @@ async def await_tickets(engine: AsyncEngine, campaign_id: int, bound_s: float) -
 
 async def open_tickets(engine: AsyncEngine, campaign_id: int) -> list[Ticket]:
     """The intents of the campaign whose create may still begin."""
-    async with engine.connect() as conn:
+    async with autocommit(engine).connect() as conn:
         rows = await conn.execute(_OPEN_TICKETS, {"id": campaign_id, "now": real_now()})
         return [Ticket(row.prospect_id, row.attempt, row[2]) for row in rows]
 
@@ -66,6 +67,6 @@ async def open_tickets(engine: AsyncEngine, campaign_id: int) -> list[Ticket]:
 async def are_open(engine: AsyncEngine, tickets: Sequence[Ticket]) -> bool:
     """Whether the create of any of them may still begin."""
     prospects, attempts, tries = (list(column) for column in zip(*tickets, strict=True))
-    async with engine.connect() as conn:
+    async with autocommit(engine).connect() as conn:
         params = {"prospects": prospects, "attempts": attempts, "tries": tries}
         return bool((await conn.execute(_STILL_OPEN, params)).scalar())

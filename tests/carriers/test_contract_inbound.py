@@ -107,7 +107,10 @@ async def test_a_call_rings_until_its_caller_gives_up(stage: Stage) -> None:
 
 
 async def test_a_document_is_what_a_caller_hears(tmp_path: Path) -> None:
-    async with open_stage("simulated-document", tmp_path / "log", stage_config()) as stage:
+    config = stage_config()
+    patient = config.latency.model_copy(update={"ring_s": (500.0, 500.0)})  # whom a busy machine answers late
+    config = config.model_copy(update={"latency": patient})
+    async with open_stage("simulated-document", tmp_path / "log", config) as stage:
         stage.plan = lambda read: SORRY if isinstance(read, InboundCall) and read.stage is CallStage.STARTED else None
         await stage.comes_in(channel="voice")
         await stage.until(lambda: len(stage.inbound) == 3)

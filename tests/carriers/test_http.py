@@ -146,7 +146,7 @@ async def test_a_loop_blocked_before_the_write_sends_nothing_late(witness: Witne
 async def test_under_a_stuttering_loop_what_was_not_sent_never_arrives_and_the_rest_arrives_in_time(
     witness: Witness, connect: Connect
 ) -> None:
-    http = connect(witness.url, connections=5)
+    http = connect(witness.url, connections=5, connect_timeout_s=60, total_timeout_s=60)
     deadlines = {f"r{number}": boottime() + 0.02 * number for number in range(40)}
     deadlines["patient"] = boottime() + 60  # goes out however slow this machine is just now
     stop = asyncio.Event()

@@ -1,18 +1,21 @@
 """The same histories on PostgreSQL, step by step, and the checkers of a live database over what they leave."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.checks.evidence import Create, Evidence
 from engine.checks.report import run_checks
 from engine.clock import Clock
 from engine.rules.telephony import Channel
+from engine.simulation.postgres import PostgresSteps
 from engine.simulation.runner import play_on_both
 from engine.simulation.script import write
 from engine.simulation.timeline import REAL_START_S
-from engine.simulation.world import History
+from engine.simulation.world import History, play
 
 SEEDS = 100
 GROUP = 20
@@ -47,3 +50,28 @@ async def test_a_hundred_histories_are_the_same_on_postgresql(db: AsyncEngine, f
             promises = ("P1", "P2", "P5", "P7")
             broken = [result for result in await run_checks(_evidence(db, history), promises) if not result.passed]
             assert not broken, f"seed {seed}"
+
+
+async def _rollbacks(db: AsyncEngine) -> int:
+    async with db.connect() as conn:
+        await conn.execute(text("select pg_stat_force_next_flush()"))
+        await conn.commit()
+        found = await conn.execute(
+            text("select pg_stat_get_db_xact_rollback(oid) from pg_database where datname = current_database()")
+        )
+        await conn.commit()
+    return int(found.scalar_one())
+
+
+async def test_nothing_that_only_reads_ends_in_a_rollback(db: AsyncEngine) -> None:
+    """On one, the driver drops all that it has prepared on the connection."""
+    script = write(63, is_short=True)
+    starts = tuple(deed for deed in script.deeds if deed.verb in ("start", "pause", "resume"))
+    before = await _rollbacks(db)
+    history = await play(replace(script, faults=(), deeds=starts), lambda clock, seed: PostgresSteps(db, clock, seed))
+    done = "".join(history.lines)
+    refused = done.count(" refused: {")  # by the api, in the middle of a transaction
+    assert await _rollbacks(db) - before == refused
+    assert [
+        step for step in (" complete True", " answer ", " move paused", " commit_intents ") if step not in done
+    ] == []

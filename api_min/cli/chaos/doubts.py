@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.ids import attempt_ref
 from engine.rules.attempt import AttemptState
 from engine.rules.prospect import Outcome
+from engine.store.database import autocommit
 
 EVERY_S = 0.5
 _NEVER_ENDED = "the carrier never learned how it ended"
@@ -30,7 +31,7 @@ class Doubts:
     """`look` for ever, then `unknown` once."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = autocommit(engine)
         self.refs: set[str] = set()
 
     async def look(self) -> None:

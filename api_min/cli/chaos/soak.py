@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api_min.cli.chaos.figures import Trend, trend
 from api_min.cli.chaos.stage import Stage
+from engine.store.database import autocommit
 
 _MB = 1e6
 _MOST_SAMPLES, _LEAST_S = 400, 1.0
@@ -45,7 +46,7 @@ class Soak:
 
     def __init__(self, stage: Stage, engine: AsyncEngine, seconds: float) -> None:
         self._stage = stage
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = autocommit(engine)
         self._every_s = max(_LEAST_S, seconds / _MOST_SAMPLES)
         self._samples: dict[tuple[str, str], list[tuple[float, float]]] = {}
 

@@ -24,6 +24,7 @@ class Callbacks:
         self.faults: Faults = config.faults
         self._config, self._poster, self._journal, self._on_answer = config, poster, journal, on_answer
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def send(self, line: Line, report: Report) -> None:
         order = line.order
@@ -31,7 +32,7 @@ class Callbacks:
         def befalls(name: str) -> bool:
             return behaviour.strikes(self._config, self.faults, name, order.to, order.ref, report.kind, report.seq)
 
-        if not order.webhook_url or befalls("callback_lost"):
+        if self._is_closed or not order.webhook_url or befalls("callback_lost"):
             return
         delay_s = 0.0
         for fault, span in (("callback_late", self.faults.late_s), ("callback_disorder", self.faults.disorder_s)):
@@ -47,6 +48,7 @@ class Callbacks:
         return len(self._tasks)
 
     async def close(self) -> None:
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
