@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from engine.simulation.world import World
 
 LONGEST_S = 6 * 3_600.0
-SLOWER = 16  # times, after each look that found nothing
+SLOWER = 4  # times, after each look that found nothing
 
 
 class Look:
