@@ -15,6 +15,7 @@ from engine.embedded.servers import RunningServers, Servers, start_servers
 from engine.errors import Unavailable
 from engine.processes.stack import (
     HOST,
+    MODULES,
     SIM_FILE,
     choose_port,
     engine_environment,
@@ -50,7 +51,7 @@ def run(running: RunningServers, port: int, workers: int) -> None:
     servers = running.servers
     log = TerminalLog(sys.stdout)
     log("dev", f"data in {servers.folder}")
-    with Supervisor(servers.environment(), log) as supervisor:
+    with Supervisor(servers.environment(), log, forks=MODULES.values()) as supervisor:
         network = start_network(supervisor, servers.folder)
         environment = engine_environment(network, port)
         key = prepare(servers, network.agent_url)

@@ -14,8 +14,8 @@ HOST = "127.0.0.1"
 CARRIER, AGENT, RELAY, COORDINATOR, WORKERS, API = "carrier", "agent", "relay", "coordinator", "worker", "api"
 WEBHOOKS = "webhooks"
 MODULES = {
-    CARRIER: "engine.carriers.network",
-    AGENT: "engine.carriers.agent",
+    CARRIER: "engine.carriers.network.__main__",
+    AGENT: "engine.carriers.agent.__main__",
     RELAY: "workers.relay",
     COORDINATOR: "workers.coordinator",
     WORKERS: "workers.worker",

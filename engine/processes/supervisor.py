@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,6 +21,7 @@ from typing import IO, Self
 
 from engine.embedded.lifeline import LIFELINE_FD, READY_FD
 from engine.errors import Unavailable
+from engine.processes.zygote import Forked, Order, Zygote
 
 Log = Callable[[str, str], None]
 """Receives a child's name and one line of its output, from that child's thread."""
@@ -43,7 +44,7 @@ class Command:
 class Child:
     """A started process. `ended` is set once it is gone and its output has been logged."""
 
-    def __init__(self, name: str, command: Command, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, name: str, command: Command, process: subprocess.Popen[bytes] | Forked) -> None:
         self.name = name
         self.command = command
         self.process = process
@@ -71,12 +72,15 @@ class Child:
 class Supervisor:
     """Starts and ends named children. They end with it: at the end of the `with` block, and after its `kill -9`."""
 
-    def __init__(self, environment: Mapping[str, str], log: Log | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Log | None = None, *, forks: Collection[str] = ()) -> None:
+        """`forks`: modules whose processes are forked from one that has imported them (`engine.processes.zygote`)."""
         self.environment = dict(environment)
         self._log = log or TerminalLog(sys.stdout)
         self._children: dict[str, Child] = {}
         self._deaths: queue.Queue[Child] = queue.Queue()
         self._lifeline, self._held_end = os.pipe()
+        self._forks = tuple(forks)
+        self._zygote: Zygote | None = None
 
     def start(
         self, name: str, module: str, env: Mapping[str, str] | None = None, args: Sequence[str] = (), *, layer: int = 1
@@ -155,6 +159,8 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_all()
+        if self._zygote is not None:
+            self._zygote.close()
         os.close(self._held_end)
         os.close(self._lifeline)
 
@@ -164,15 +170,7 @@ class Supervisor:
             raise ValueError(f"{name} is running already")
         ready, told = os.pipe()
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", command.module, *command.args],
-                env={**os.environ, **self.environment, **command.env, **self._pipes(told)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[self._lifeline, told],
-                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which ends them in order
-            )
+            process = self._fork(name, command, told) if command.module in self._forks else self._execute(command, told)
         except BaseException:
             os.close(ready)
             raise
@@ -182,8 +180,24 @@ class Supervisor:
         threading.Thread(target=self._attend, args=(child, ready), name=f"attend-{name}", daemon=True).start()
         return child
 
-    def _pipes(self, told: int) -> dict[str, str]:
-        return {LIFELINE_FD: str(self._lifeline), READY_FD: str(told), "PYTHONUNBUFFERED": "1"}
+    def _execute(self, command: Command, told: int) -> subprocess.Popen[bytes]:
+        pipes = {LIFELINE_FD: str(self._lifeline), READY_FD: str(told), "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", command.module, *command.args],
+            env={**os.environ, **self.environment, **command.env, **pipes},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[self._lifeline, told],
+            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which ends them in order
+        )
+
+    def _fork(self, name: str, command: Command, told: int) -> Forked:
+        if self._zygote is None:
+            self._zygote = Zygote(self._forks, {**os.environ, **self.environment})
+        environment = {**os.environ, **self.environment, **command.env}
+        order = Order(name, command.module, command.args, environment, (LIFELINE_FD, READY_FD), os.getcwd())
+        return self._zygote.fork(order, [self._lifeline, told])
 
     def _attend(self, child: Child, ready: int) -> None:
         gone, held = os.pipe()

@@ -114,7 +114,7 @@ def running_stack(
     log = folder / "processes.log"
     with start_servers(folder / "data", keep=False) as running, log.open("w") as lines:
         servers = running.servers
-        with Supervisor(servers.environment(), TerminalLog(lines)) as supervisor:
+        with Supervisor(servers.environment(), TerminalLog(lines), forks=MODULES.values()) as supervisor:
             config = {"seed": 4, "speed": SPEED, "latency": PATIENCE, "magic": magic}
             network = start_network(supervisor, servers.folder, config)
             port = choose_port(0)

@@ -7,28 +7,34 @@ import sys
 
 from engine.embedded.lifeline import report_ready, watch_parent
 
-watch_parent()
-mode, *rest = sys.argv[1:] or ["normal"]
-if mode == "stubborn":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if mode == "mute":
-    print("I say nothing of readiness", flush=True)
+
+def main() -> None:
+    watch_parent()
+    mode, *rest = sys.argv[1:] or ["normal"]
+    if mode == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if mode == "mute":
+        print("I say nothing of readiness", flush=True)
+        signal.pause()
+    if mode == "early":
+        sys.exit("no database")
+    if mode == "order":
+
+        def leave(_signal_number: int, _frame: object) -> None:
+            print("left", flush=True)
+            sys.exit(0)
+
+        signal.signal(signal.SIGTERM, leave)
+    if mode == "parent":  # a grandchild that outlives it holds the output pipe open
+        grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        print(f"grandchild {grandchild.pid}", flush=True)
+    print(f"started {' '.join(rest)} {os.environ.get('GREETING', '')}".strip(), flush=True)
+    report_ready(port=1234, pid=os.getpid(), url="ws://127.0.0.1:1234/media")
+    if mode == "dies":
+        print("last words", flush=True)
+        sys.exit(3)
     signal.pause()
-if mode == "early":
-    sys.exit("no database")
-if mode == "order":
 
-    def leave(_signal_number: int, _frame: object) -> None:
-        print("left", flush=True)
-        sys.exit(0)
 
-    signal.signal(signal.SIGTERM, leave)
-if mode == "parent":  # a grandchild that outlives it holds the output pipe open
-    grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-    print(f"grandchild {grandchild.pid}", flush=True)
-print(f"started {' '.join(rest)} {os.environ.get('GREETING', '')}".strip(), flush=True)
-report_ready(port=1234, pid=os.getpid(), url="ws://127.0.0.1:1234/media")
-if mode == "dies":
-    print("last words", flush=True)
-    sys.exit(3)
-signal.pause()
+if __name__ == "__main__":
+    main()

@@ -26,9 +26,10 @@ def lines() -> "queue.Queue[tuple[str, str]]":
     return queue.Queue()
 
 
-@pytest.fixture
-def supervisor(lines: "queue.Queue[tuple[str, str]]") -> Iterator[Supervisor]:
-    with Supervisor({"PYTHONPATH": str(HERE)}, lambda name, line: lines.put((name, line))) as each:
+@pytest.fixture(params=["executed", "forked"])
+def supervisor(request: pytest.FixtureRequest, lines: "queue.Queue[tuple[str, str]]") -> Iterator[Supervisor]:
+    forks = ["stand_in"] if request.param == "forked" else []
+    with Supervisor({"PYTHONPATH": str(HERE)}, lambda name, line: lines.put((name, line)), forks=forks) as each:
         yield each
 
 

@@ -21,7 +21,7 @@ from api_min.cli.demo.world import SPEED, World, start_world
 from api_min.cli.dev import stopped_by_signals
 from engine.embedded.servers import Servers, start_servers
 from engine.errors import Unavailable
-from engine.processes.stack import HOST
+from engine.processes.stack import HOST, MODULES
 from engine.processes.supervisor import Supervisor, TerminalLog
 
 LONGEST_S = 600.0
@@ -67,7 +67,7 @@ def run(console: Console, file: Path, workers: int, logs: Path | None) -> bool:
 
 
 def _run(console: Console, file: Path, workers: int, servers: Servers, logs: Path, log: TerminalLog) -> bool:
-    with Supervisor(servers.environment(), log) as supervisor:
+    with Supervisor(servers.environment(), log, forks=MODULES.values()) as supervisor:
         with open_view(console) as view:
             world = start_world(servers, supervisor, workers, logs)
             view.say(f"{world.url} is ready: it is {world.clock.now():%A, %H:%M} UTC, time runs {SPEED:g}-fold")
