@@ -25,7 +25,7 @@ def supervisor(servers: Servers, database_url: str) -> Iterator[Supervisor]:
         "CARILLON_WEBHOOK_ALLOW_PRIVATE": "true",
         "CARILLON_LEASE_S": "1",
     }
-    with Supervisor(environment, print) as running:
+    with Supervisor(environment, print, forks=[MODULES[WEBHOOKS]]) as running:
         yield running
 
 

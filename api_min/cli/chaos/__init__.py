@@ -49,7 +49,7 @@ def chaos(
     with tempfile.TemporaryDirectory(prefix="carillon-chaos-") as scratch:
         folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        with running_stage(folder, seed, workers, without or "") as stage:
+        with running_stage(folder, seed, workers, without or "", forks=not gentle) as stage:
             order = _order(seed, size, stage.cast, only or (), without, is_gentle=gentle)
             found = asyncio.run(run(stage, order, lambda line: progress.print(line, style="dim", highlight=False)))
             if keep:

@@ -148,9 +148,13 @@ class Stage:
 
 
 @contextmanager
-def running_stage(folder: Path, seed_number: int, workers: int = 2, without: str = "") -> Iterator[Stage]:
+def running_stage(
+    folder: Path, seed_number: int, workers: int = 2, without: str = "", *, forks: bool = True
+) -> Iterator[Stage]:
     """Two coordinators, relays and apis, `workers` workers (all without the fence named `without`), and the network.
 
+    `forks`: a restart costs what the process's own work costs and not its imports, which would be half of a run. Not
+    where memory is measured, of which forked processes share a part.
     Raises Misconfigured when the environment names servers: those are not ours to break.
     """
     if os.environ.get("DATABASE_URL") or os.environ.get("REDIS_URL"):
@@ -158,7 +162,8 @@ def running_stage(folder: Path, seed_number: int, workers: int = 2, without: str
     diary, log = Diary(), folder / "processes.log"
     with start_servers(folder / "data", keep=False) as running, log.open("w") as lines:
         note = _Log(lines.write, diary)
-        with Supervisor({**running.servers.environment(), **SETTINGS}, note) as supervisor:
+        forked = MODULES.values() if forks else ()
+        with Supervisor({**running.servers.environment(), **SETTINGS}, note, forks=forked) as supervisor:
             config = {"seed": seed_number, "speed": NETWORK_SPEED, "latency": {"patience_s": (60, 90)}}
             network = start_network(supervisor, running.servers.folder, config)
             upgrade(running.servers.database_url)
