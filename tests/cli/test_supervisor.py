@@ -33,6 +33,10 @@ def supervisor(request: pytest.FixtureRequest, lines: "queue.Queue[tuple[str, st
         yield each
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def start(supervisor: Supervisor, name: str, mode: str = "normal", **options: int) -> None:
     supervisor.start(name, "stand_in", args=[mode], **options)
 
@@ -151,6 +155,24 @@ def test_nothing_that_a_dead_child_said_is_lost_to_a_slow_reader(lines: queue.Qu
         assert supervisor.wait_for_death(DEADLINE_S) is child
     assert _drain(lines) == [("worker", "started"), ("worker", "last words")]
     assert child.obituary() == "worker ended with code 3: last words"
+
+
+def test_without_whom_they_are_forked_from_nobody_is_started_and_nobody_left(lines: queue.Queue) -> None:
+    environment = {"PYTHONPATH": str(HERE)}
+    with Supervisor(environment, lambda name, line: lines.put((name, line)), forks=["stand_in"]) as supervisor:
+        start(supervisor, "worker")
+        supervisor.wait_ready("worker", DEADLINE_S)
+        child = supervisor.child("worker")
+        os.kill(os.getsid(parent_of(child.pid)), signal.SIGKILL)
+        assert supervisor.wait_for_death(DEADLINE_S) is child
+        _until(lambda: started_at(child.pid) is None)
+        with pytest.raises(Unavailable, match="relay cannot be started"):
+            start(supervisor, "relay")
+
+
+def test_what_cannot_be_imported_is_not_started() -> None:
+    with Supervisor({}, forks=["no_such_module"]) as supervisor, pytest.raises(Unavailable, match="api cannot be"):
+        supervisor.start("api", "no_such_module")
 
 
 def test_ctrl_c_reaches_the_supervisor_alone(supervisor: Supervisor) -> None:
