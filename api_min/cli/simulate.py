@@ -80,7 +80,7 @@ async def _database(is_wanted: bool) -> AsyncIterator[AsyncEngine | None]:
         url = make_url(running.servers.database_url).set(drivername="postgresql+psycopg")
         text = url.render_as_string(hide_password=False)
         await asyncio.to_thread(migrate.upgrade, text)
-        engine = connect(text, pool_size=2, idle_in_transaction_ms=0)
+        engine = connect(text, pool_size=2, idle_in_transaction_ms=0, keyed=True)
         try:
             yield engine
         finally:

@@ -22,7 +22,7 @@ from typing import IO, NamedTuple
 
 from engine.errors import Unavailable
 
-_LARGEST_ORDER = 200_000  # bytes; an environment is a few thousand
+_MOST_PIPES = 16
 _END_S = 5.0
 
 
@@ -72,7 +72,7 @@ class Zygote:
 
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
         """Begins to import `modules` and does not wait for it. Each has a `main()` that takes no arguments."""
-        self._mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._mine, theirs = socket.socketpair()
         self._turn = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
@@ -89,7 +89,9 @@ class Zygote:
         status, told = os.pipe()
         try:
             with self._turn:
-                socket.send_fds(self._mine, [json.dumps(order).encode()], [written, told, *pipes])
+                body = json.dumps(order).encode()
+                socket.send_fds(self._mine, [len(body).to_bytes(4)], [written, told, *pipes])
+                self._mine.sendall(body)
         except OSError as error:
             os.close(output)
             os.close(status)
@@ -102,7 +104,7 @@ class Zygote:
             os.close(output)
             os.close(status)
             raise Unavailable(f"{order.name} cannot be started: see above what could not be imported")
-        return Forked(int.from_bytes(pid), os.fdopen(output, "rb", buffering=0), status)
+        return Forked(int.from_bytes(pid, signed=True), os.fdopen(output, "rb", buffering=0), status)
 
     def close(self) -> None:
         self._mine.close()
@@ -140,18 +142,26 @@ def _serve(asked: socket.socket) -> tuple[Order, list[int]] | None:
                 os.read(awake, 4096)
                 _bury(living)
                 continue
-            message, pipes, _, _ = socket.recv_fds(asked, _LARGEST_ORDER, 16)
-            if not message:
+            size, pipes, _, _ = socket.recv_fds(asked, 4, _MOST_PIPES)
+            if not size:
                 return None
+            message = _receive(asked, int.from_bytes(size))
             status = pipes.pop(1)
             pid = os.fork()
             if pid == 0:
                 _forget([awake, wakes, status, *living.values()], asked)
                 return Order(*json.loads(message)), pipes
             living[pid] = status
-            os.write(status, pid.to_bytes(4))
+            _tell(status, pid)
             for pipe in pipes:
                 os.close(pipe)
+
+
+def _receive(asked: socket.socket, size: int) -> bytes:
+    found = b""
+    while len(found) < size:  # the end of a child may cut a wait short
+        found += asked.recv(size - len(found))
+    return found
 
 
 def _bury(living: dict[int, int]) -> None:
@@ -160,9 +170,13 @@ def _bury(living: dict[int, int]) -> None:
         if pid == 0:
             return
         told = living.pop(pid)
-        with suppress(BrokenPipeError):
-            os.write(told, os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
+        _tell(told, os.waitstatus_to_exitcode(status))
         os.close(told)
+
+
+def _tell(status: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # whoever asked is gone
+        os.write(status, number.to_bytes(4, signed=True))
 
 
 def _forget(pipes: Sequence[int], asked: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """The same histories on PostgreSQL, step by step, and the checkers of a live database over what they leave."""
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -16,9 +17,18 @@ from engine.simulation.runner import play_on_both
 from engine.simulation.script import write
 from engine.simulation.timeline import REAL_START_S
 from engine.simulation.world import History, play
+from engine.store.database import connect
 
 SEEDS = 100
 GROUP = 20
+
+
+@pytest.fixture
+async def sessions(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """As workers and coordinators have them."""
+    engine = connect(database_url, pool_size=2, idle_in_transaction_ms=20_000, keyed=True)
+    yield engine
+    await engine.dispose()
 
 
 def _evidence(engine: AsyncEngine, history: History) -> Evidence:
@@ -42,9 +52,11 @@ def test_the_hundred_ask_for_calls_and_texts_outside_of_campaigns() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, GROUP))
-async def test_a_hundred_histories_are_the_same_on_postgresql(db: AsyncEngine, first: int) -> None:
+async def test_a_hundred_histories_are_the_same_on_postgresql(
+    db: AsyncEngine, sessions: AsyncEngine, first: int
+) -> None:
     for seed in range(first, first + GROUP):
-        history = await play_on_both(write(seed, is_short=True), db)
+        history = await play_on_both(write(seed, is_short=True), sessions)
         assert not history.problems, f"seed {seed}: {history.problems}"
         if not any(fault.kind.startswith("clock.") for fault in history.script.faults):
             promises = ("P1", "P2", "P5", "P7")
