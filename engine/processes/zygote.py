@@ -159,8 +159,8 @@ def _serve(asked: socket.socket) -> tuple[Order, list[int]] | None:
 
 def _receive(asked: socket.socket, size: int) -> bytes:
     found = b""
-    while len(found) < size:  # the end of a child may cut a wait short
-        found += asked.recv(size - len(found))
+    while len(found) < size and (part := asked.recv(size - len(found))):
+        found += part
     return found
 
 
