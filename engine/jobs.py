@@ -34,12 +34,23 @@ class Actor(StrEnum):
     RUN_OPERATION = "run_operation"
 
 
-_boot = b"%x-%x" % (os.getpid(), time.time_ns())
-_counter = itertools.count()
 _MESSAGE = (
     b'{"queue_name":"%b","actor_name":"%b","args":%b,"kwargs":{},"options":{"redis_message_id":"%b"},'
     b'"message_id":"%b","message_timestamp":%d}'
 )
+
+
+_boot, _counter = b"", itertools.count()
+
+
+def _begin() -> None:
+    """Ids are this process's own: a child of a fork must not go on with its parent's."""
+    global _boot, _counter
+    _boot, _counter = b"%x-%x" % (os.getpid(), time.time_ns()), itertools.count()
+
+
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 
 async def enqueue(redis: Redis, queue: Queue, actor: Actor, args_list: Sequence[Sequence[object]]) -> None:

@@ -69,7 +69,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return _ByFile(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.usepdb:  # whoever debugs wants the first failure
+        return
     again = pytest.mark.flaky(reruns=_TRIES_MORE, condition=_is_slow)
     for item in items:
         item.add_marker(again)

@@ -23,11 +23,13 @@ from engine.embedded.lifeline import LIFELINE_FD, READY_FD
 from engine.errors import Unavailable
 from engine.processes.zygote import Forked, Order, Zygote
 
+Process = subprocess.Popen[bytes] | Forked
 Log = Callable[[str, str], None]
 """Receives a child's name and one line of its output, from that child's thread."""
 
 STOP_TIMEOUT_S = 15.0  # a worker drains: an open ticket is 2 s, the carrier's answer to it 5 s
 _LAST_LINES = 50
+_MOST_LEFT = 1 << 20  # bytes: more than any pipe holds
 _COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
 
 
@@ -44,7 +46,7 @@ class Command:
 class Child:
     """A started process. `ended` is set once it is gone and its output has been logged."""
 
-    def __init__(self, name: str, command: Command, process: subprocess.Popen[bytes] | Forked) -> None:
+    def __init__(self, name: str, command: Command, process: Process) -> None:
         self.name = name
         self.command = command
         self.process = process
@@ -80,7 +82,7 @@ class Supervisor:
         self._deaths: queue.Queue[Child] = queue.Queue()
         self._lifeline, self._held_end = os.pipe()
         self._forks = tuple(forks)
-        self._zygote: Zygote | None = None
+        self._zygote = Zygote(self._forks, {**os.environ, **self.environment}) if forks else None
 
     def start(
         self, name: str, module: str, env: Mapping[str, str] | None = None, args: Sequence[str] = (), *, layer: int = 1
@@ -170,7 +172,10 @@ class Supervisor:
             raise ValueError(f"{name} is running already")
         ready, told = os.pipe()
         try:
-            process = self._fork(name, command, told) if command.module in self._forks else self._execute(command, told)
+            if self._zygote is not None and command.module in self._forks:
+                process: Process = self._fork(self._zygote, name, command, told)
+            else:
+                process = self._execute(command, told)
         except BaseException:
             os.close(ready)
             raise
@@ -192,12 +197,10 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which ends them in order
         )
 
-    def _fork(self, name: str, command: Command, told: int) -> Forked:
-        if self._zygote is None:
-            self._zygote = Zygote(self._forks, {**os.environ, **self.environment})
+    def _fork(self, zygote: Zygote, name: str, command: Command, told: int) -> Forked:
         environment = {**os.environ, **self.environment, **command.env}
         order = Order(name, command.module, command.args, environment, (LIFELINE_FD, READY_FD), os.getcwd())
-        return self._zygote.fork(order, [self._lifeline, told])
+        return zygote.fork(order, [self._lifeline, told])
 
     def _attend(self, child: Child, ready: int) -> None:
         gone, held = os.pipe()
@@ -247,20 +250,22 @@ def _read_facts(child: Child, ready: int, gone: int) -> None:
 def _lines(pipe: int, gone: int) -> Iterator[bytes]:
     """All whole lines of a child, and the last words of one that is gone (`gone` has ended).
 
-    A dead child's pipe is read until it is empty and no longer: its own children may hold it open.
+    A dead child's pipe is read until it is empty and no longer: its own children may hold it open, and write more.
     """
     os.set_blocking(pipe, False)
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
     waiting.register(gone, select.POLLIN)
-    rest = b""
-    while True:
+    rest, left = b"", _MOST_LEFT
+    while left > 0:
         is_gone = any(end == gone for end, _ in waiting.poll())
         read = _read(pipe)
         *whole, rest = (rest + (read or b"")).split(b"\n")
         yield from (line + b"\n" for line in whole)
         if read == b"" or (read is None and is_gone):
             break
+        if is_gone:
+            left -= len(read or b"")
     if rest:
         yield rest
 

@@ -23,6 +23,7 @@ from typing import IO, NamedTuple
 from engine.errors import Unavailable
 
 _MOST_PIPES = 16
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _END_S = 5.0
 
 
@@ -68,7 +69,7 @@ class Order(NamedTuple):
 
 
 class Zygote:
-    """`fork` from any thread. `close` ends it, and leaves its children alone."""
+    """`fork` from any thread. `close` it when its children have ended: those that have not are killed."""
 
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
         """Begins to import `modules` and does not wait for it. Each has a `main()` that takes no arguments."""
@@ -88,23 +89,24 @@ class Zygote:
         output, written = os.pipe()
         status, told = os.pipe()
         try:
-            with self._turn:
-                body = json.dumps(order).encode()
-                socket.send_fds(self._mine, [len(body).to_bytes(4)], [written, told, *pipes])
-                self._mine.sendall(body)
-        except OSError as error:
+            try:
+                self._send(json.dumps(order).encode(), [written, told, *pipes])
+            finally:
+                os.close(written)
+                os.close(told)
+            pid = os.read(status, 4)
+            if not pid:
+                raise Unavailable(f"{order.name} cannot be started: what it would be forked from has ended")
+        except BaseException:
             os.close(output)
             os.close(status)
-            raise Unavailable(f"{order.name} cannot be started: {error}") from error
-        finally:
-            os.close(written)
-            os.close(told)
-        pid = os.read(status, 4)
-        if not pid:
-            os.close(output)
-            os.close(status)
-            raise Unavailable(f"{order.name} cannot be started: see above what could not be imported")
+            raise
         return Forked(int.from_bytes(pid, signed=True), os.fdopen(output, "rb", buffering=0), status)
+
+    def _send(self, body: bytes, pipes: Sequence[int]) -> None:
+        with self._turn, suppress(BrokenPipeError, ConnectionResetError):  # then no answer comes, either
+            socket.send_fds(self._mine, [len(body).to_bytes(4)], pipes)
+            self._mine.sendall(body)
 
     def close(self) -> None:
         self._mine.close()
@@ -132,6 +134,9 @@ def _serve(asked: socket.socket) -> tuple[Order, list[int]] | None:
     os.set_blocking(wakes, False)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    # Sent to all of us at once, they are for the children, whose ends it has to tell; and a child meets those that come
+    # before it is what it is to become.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     living: dict[int, int] = {}  # pid: where its end is told
     waiting = select.poll()
     waiting.register(asked, select.POLLIN)
@@ -146,20 +151,26 @@ def _serve(asked: socket.socket) -> tuple[Order, list[int]] | None:
             if not size:
                 return None
             message = _receive(asked, int.from_bytes(size))
+            if message is None:
+                return None
             status = pipes.pop(1)
             pid = os.fork()
             if pid == 0:
                 _forget([awake, wakes, status, *living.values()], asked)
                 return Order(*json.loads(message)), pipes
             living[pid] = status
-            _tell(status, pid)
+            if not _tell(status, pid):  # whoever asked is gone, or has thought better of it
+                os.kill(pid, signal.SIGKILL)
             for pipe in pipes:
                 os.close(pipe)
 
 
-def _receive(asked: socket.socket, size: int) -> bytes:
+def _receive(asked: socket.socket, size: int) -> bytes | None:
     found = b""
-    while len(found) < size and (part := asked.recv(size - len(found))):
+    while len(found) < size:
+        part = asked.recv(size - len(found))
+        if not part:
+            return None
         found += part
     return found
 
@@ -174,15 +185,19 @@ def _bury(living: dict[int, int]) -> None:
         os.close(told)
 
 
-def _tell(status: int, number: int) -> None:
-    with suppress(BrokenPipeError):  # whoever asked is gone
+def _tell(status: int, number: int) -> bool:
+    try:
         os.write(status, number.to_bytes(4, signed=True))
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _forget(pipes: Sequence[int], asked: socket.socket) -> None:
     """In a child: what is its parent's alone."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
     asked.close()
     for pipe in pipes:
         os.close(pipe)

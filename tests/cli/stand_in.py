@@ -9,8 +9,10 @@ from engine.embedded.lifeline import report_ready, watch_parent
 
 
 def main() -> None:
-    watch_parent()
     mode, *rest = sys.argv[1:] or ["normal"]
+    if mode == "order":  # before there is a second thread, which would take the signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    watch_parent()
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if mode == "mute":
@@ -18,13 +20,6 @@ def main() -> None:
         signal.pause()
     if mode == "early":
         sys.exit("no database")
-    if mode == "order":
-
-        def leave(_signal_number: int, _frame: object) -> None:
-            print("left", flush=True)
-            sys.exit(0)
-
-        signal.signal(signal.SIGTERM, leave)
     if mode == "parent":  # a grandchild that outlives it holds the output pipe open
         grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
         print(f"grandchild {grandchild.pid}", flush=True)
@@ -33,6 +28,10 @@ def main() -> None:
     if mode == "dies":
         print("last words", flush=True)
         sys.exit(3)
+    if mode == "order":  # a handler would be called too late if the signal came right before `pause`
+        signal.sigwait({signal.SIGTERM})
+        print("left", flush=True)
+        sys.exit(0)
     signal.pause()
 
 

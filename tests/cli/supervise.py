@@ -2,10 +2,11 @@
 
 import os
 import signal
+import sys
 
 from engine.processes.supervisor import Supervisor
 
-supervisor = Supervisor({}, lambda _name, _line: None)
+supervisor = Supervisor({}, lambda _name, _line: None, forks=sys.argv[1:])
 for mode in ("normal", "mute"):
     supervisor.start(mode, "stand_in", {"PYTHONPATH": os.environ["PYTHONPATH"]}, [mode])
 supervisor.wait_ready("normal")

@@ -163,7 +163,7 @@ def test_without_whom_they_are_forked_from_nobody_is_started_and_nobody_left(lin
         start(supervisor, "worker")
         supervisor.wait_ready("worker", DEADLINE_S)
         child = supervisor.child("worker")
-        os.kill(os.getsid(parent_of(child.pid)), signal.SIGKILL)
+        os.kill(parent_of(child.pid), signal.SIGKILL)
         assert supervisor.wait_for_death(DEADLINE_S) is child
         _until(lambda: started_at(child.pid) is None)
         with pytest.raises(Unavailable, match="relay cannot be started"):
@@ -181,10 +181,11 @@ def test_ctrl_c_reaches_the_supervisor_alone(supervisor: Supervisor) -> None:
     assert os.getsid(supervisor.child("worker").pid) != os.getsid(0)
 
 
-def test_children_end_after_the_supervisor_was_killed() -> None:
+@pytest.mark.parametrize("forks", [[], ["stand_in"]], ids=["executed", "forked"])
+def test_children_end_after_the_supervisor_was_killed(forks: list[str]) -> None:
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(
-        [sys.executable, str(HERE / "supervise.py")],
+        [sys.executable, str(HERE / "supervise.py"), *forks],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": path},

@@ -75,7 +75,7 @@ async def _rollbacks(db: AsyncEngine) -> int:
     return int(found.scalar_one())
 
 
-async def test_nothing_that_only_reads_ends_in_a_rollback(db: AsyncEngine) -> None:
+async def test_only_what_is_refused_ends_in_a_rollback(db: AsyncEngine) -> None:
     """On one, the driver drops all that it has prepared on the connection."""
     script = write(63, is_short=True)
     starts = tuple(deed for deed in script.deeds if deed.verb in ("start", "pause", "resume"))
