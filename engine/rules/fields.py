@@ -11,6 +11,7 @@ from typing import Final
 from engine.errors import InvalidInput
 
 ABSENT: Final = object()
+_MOST = 100  # faults in one answer: a body of a hundred thousand wrong names is not worth ten megabytes of ours
 
 
 class Problems:
@@ -18,15 +19,20 @@ class Problems:
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
+        self._untold = 0
 
     def add(self, path: str, message: str) -> None:
-        self.fields.setdefault(path, message)
+        if len(self.fields) < _MOST:
+            self.fields.setdefault(path, message)
+        else:
+            self._untold += path not in self.fields
 
     def raise_if_any(self, what: str) -> None:
         """Raises InvalidInput with all fields; the message repeats the first, for clients that show only that."""
         if self.fields:
             path, message = next(iter(self.fields.items()))
-            more = f" (and {len(self.fields) - 1} more)" if len(self.fields) > 1 else ""
+            others = len(self.fields) - 1 + self._untold
+            more = f" (and {others} more)" if others else ""
             raise InvalidInput(f"invalid {what}: {path}: {message}{more}", self.fields)
 
 
@@ -40,7 +46,7 @@ class Fields:
             problems.add(path or "body", f"{shown(value)} is not an object; give {{…}}")
         for key in self._values:
             if key not in known:
-                self.fault(key, f"unknown field; the fields are {', '.join(sorted(known))}")
+                self.fault(_cut(str(key)), f"unknown field; the fields are {', '.join(sorted(known))}")
 
     def fault(self, key: str, message: str) -> None:
         self._problems.add(self.path(key), message)
@@ -112,5 +118,8 @@ class Fields:
 
 def shown(value: object) -> str:
     """A value as the client wrote it, cut to 60 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    return _cut(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "…"

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -265,3 +266,13 @@ def test_agents_that_can_be_counted_are_never_called_ahead_of_unasked(mode: obje
     found = parse_mode("voice", mode)
     assert isinstance(found, VoiceMode)
     assert (found.pacing, found.abandon_target) == (pacing, DEFAULT_TARGET)
+
+
+def test_what_was_sent_is_repeated_in_short_however_long_and_much_it_is() -> None:
+    wrong = {"x" * 5_000: 1, **{f"field{number}": 1 for number in range(10_000)}}
+    with pytest.raises(InvalidInput) as refusal:
+        parse_campaign(wrong)
+    assert len(refusal.value.message) < 500
+    assert re.search(r"\(and 10\d{3} more\)", refusal.value.message)
+    assert len(refusal.value.fields) == 100
+    assert max(map(len, refusal.value.fields)) == 58
