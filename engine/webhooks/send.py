@@ -97,8 +97,9 @@ def _shown(body: bytes) -> str:
 
 def _retry_after_s(value: str, now: datetime) -> float | None:
     """Seconds of the header, which holds seconds or a date; None when it holds neither."""
-    if value.isascii() and value.strip().isdigit() and len(value) < 10:
-        return float(value)
+    digits = value.strip(" \t")
+    if digits.isascii() and digits.isdigit() and len(digits) < 10:
+        return float(digits)
     try:
         at = parsedate_to_datetime(value)
         return max(0.0, (at - now).total_seconds())
