@@ -17,10 +17,14 @@ of its own in `engine.carriers.port`.
 """
 
 from collections.abc import Mapping
+from itertools import islice
+
+MOST_FIELDS = 100  # in one answer: a hundred thousand wrong names are not worth ten megabytes of ours
 
 
 class CarillonError(Exception):
-    """Base of the tree. `message` is safe to show to a client: it holds no secret and no stack."""
+    """Base of the tree. `message` is safe to show to a client: it holds no secret and no stack. Of `fields` the first
+    `MOST_FIELDS` are kept."""
 
     code = "internal_error"
     status = 500
@@ -28,7 +32,7 @@ class CarillonError(Exception):
     def __init__(self, message: str, fields: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.fields: dict[str, object] = dict(fields or {})
+        self.fields: dict[str, object] = dict(islice((fields or {}).items(), MOST_FIELDS))
 
 
 class InvalidInput(CarillonError):

@@ -38,8 +38,6 @@ _MESSAGE = (
     b'{"queue_name":"%b","actor_name":"%b","args":%b,"kwargs":{},"options":{"redis_message_id":"%b"},'
     b'"message_id":"%b","message_timestamp":%d}'
 )
-
-
 _boot, _counter = b"", itertools.count()
 
 

@@ -116,7 +116,7 @@ async def _find(db: AsyncEngine, caller: Caller, campaign_id: str) -> Campaign:
 
 
 def _checked(phones: Sequence[object]) -> list[str]:
-    """Raises InvalidInput that names the index and value of every phone that is not E.164."""
+    """Raises InvalidInput that counts the phones that are not E.164, and names index and value of the first ones."""
     faults = {
         f"phones[{index}]": f"{shown(phone)} is not an E.164 number such as +14155551234"
         for index, phone in enumerate(phones)

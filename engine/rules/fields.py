@@ -11,7 +11,6 @@ from typing import Final
 from engine.errors import InvalidInput
 
 ABSENT: Final = object()
-_MOST = 100  # faults in one answer: a body of a hundred thousand wrong names is not worth ten megabytes of ours
 
 
 class Problems:
@@ -19,20 +18,15 @@ class Problems:
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
-        self._untold = 0
 
     def add(self, path: str, message: str) -> None:
-        if len(self.fields) < _MOST:
-            self.fields.setdefault(path, message)
-        else:
-            self._untold += path not in self.fields
+        self.fields.setdefault(path, message)
 
     def raise_if_any(self, what: str) -> None:
         """Raises InvalidInput with all fields; the message repeats the first, for clients that show only that."""
         if self.fields:
             path, message = next(iter(self.fields.items()))
-            others = len(self.fields) - 1 + self._untold
-            more = f" (and {others} more)" if others else ""
+            more = f" (and {len(self.fields) - 1} more)" if len(self.fields) > 1 else ""
             raise InvalidInput(f"invalid {what}: {path}: {message}{more}", self.fields)
 
 

@@ -64,6 +64,13 @@ async def test_one_bad_number_refuses_all_and_each_is_named(client: Client) -> N
     assert (await client("GET", path)).json == {"prospects": []}
 
 
+async def test_of_many_bad_numbers_the_first_hundred_are_named_and_all_are_counted(client: Client) -> None:
+    campaign_id = await client.campaign()
+    answer = await client("POST", f"/api/campaigns/{campaign_id}/prospects", {"phones": ["x"] * 9_000})
+    assert answer.error["message"].startswith("9000 of 9000 phones")
+    assert list(answer.error["fields"]) == [f"phones[{n}]" for n in range(100)]
+
+
 async def test_at_most_ten_thousand_phones(client: Client) -> None:
     campaign_id = await client.campaign()
     path = f"/api/campaigns/{campaign_id}/prospects"
