@@ -18,12 +18,14 @@ import gc
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
+import uvloop
 from redis.asyncio import Redis
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -63,6 +65,11 @@ _WITH_MANY = 1
 def pytest_xdist_auto_num_workers() -> int:
     """What `-n auto` means: see above."""
     return 0 if {"DATABASE_URL", "REDIS_URL"} & os.environ.keys() else _WORKERS
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
+    """The loop that every process of ours runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
