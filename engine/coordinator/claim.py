@@ -69,7 +69,7 @@ _BY_ID = text(f"""
                    as u(campaign_id, id, is_direct) group by 1, 2) w
      cross join lateral (
            select {_ARRAYS} from prospects due
-            where campaign_id = w.campaign_id and id = any(w.wanted) and {_QUEUED}) p
+            where campaign_id = w.campaign_id and id = any(w.wanted) and next_attempt_at <= :now and {_QUEUED}) p
 """)
 MOST_BEHIND = 50_000
 # Real time between the stamp of a one-off contact and its commit, with room for clocks that disagree. What comes later
@@ -114,13 +114,19 @@ async def queued_behind(engine: AsyncEngine, walks: Sequence[Walk]) -> dict[int,
         }
 
 
-async def read_due(engine: AsyncEngine, wanted: Mapping[int, tuple[bool, Sequence[int]]]) -> dict[int, list[Due]]:
-    """Those of the named prospects that are queued; `wanted` is campaign → (is direct, prospect ids)."""
+async def read_due(
+    engine: AsyncEngine, wanted: Mapping[int, tuple[bool, Sequence[int]]], now: datetime
+) -> dict[int, list[Due]]:
+    """Those of the named prospects that are queued and due; `wanted` is campaign → (is direct, prospect ids).
+
+    An attempt may have ended since they were named: whoever is to be tried again in four hours is not due.
+    """
     pairs = [(campaign_id, each, direct) for campaign_id, (direct, ids) in wanted.items() for each in ids]
     params = {
         "campaigns": arrays.numbers(pair[0] for pair in pairs),
         "ids": arrays.numbers(pair[1] for pair in pairs),
         "direct": [pair[2] for pair in pairs],
+        "now": now,
     }
     async with engine.connect() as conn:
         rows = await conn.execute(_BY_ID, params)

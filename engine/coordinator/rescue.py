@@ -66,7 +66,7 @@ class Rescue:
             for walk in walks
         }
         wanted = {walk.campaign.id: (walk.campaign.is_direct, lost[walk.campaign.id]) for walk in walks}
-        found = await read_due(self._db, {key: value for key, value in wanted.items() if value[1]})
+        found = await read_due(self._db, {key: value for key, value in wanted.items() if value[1]}, clock.now())
         for walk in walks:
             again = found.get(walk.campaign.id, [])
             walk.waiting.extend(again)

@@ -19,7 +19,7 @@ then, at most a second ahead, still goes. A flush opens the lane again, and the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -83,11 +83,11 @@ class SendSlots:
         """
         if not wanted:
             return []
-        lanes = list(dict.fromkeys(chain.from_iterable(group for group, _ in wanted)))
-        number = {lane: index for index, lane in enumerate(lanes, 1)}
+        lanes = _once(chain.from_iterable(group for group, _ in wanted))
+        number = {lane.key: index for index, lane in enumerate(lanes, 1)}
         args: list[float] = [round(lead_s * 1e6), round(HORIZON_S * 1e6), *map(_step_us, lanes)]
         for group, count in wanted:
-            args += (count, len(group), *(number[lane] for lane in group))
+            args += (count, len(group), *(number[lane.key] for lane in group))
         sent = boottime()
         now_us, *found = await self._acquire([_key(lane) for lane in lanes], list(map(str, args)))
         self._offset.observe(now_us / 1e6, sent, boottime())
@@ -140,6 +140,14 @@ class ClockOffset:
     def local(self, redis_s: float) -> tuple[float, float]:
         """The latest and the earliest local time that this Redis time may be."""
         return redis_s - self._low, redis_s - self._high
+
+
+def _once(lanes: Iterable[Lane]) -> list[Lane]:
+    """Each lane once. Of one whose rate was changed just now, which not every campaign knows yet, the lower rate."""
+    rates: dict[str, float] = {}
+    for key, rate in lanes:
+        rates[key] = min(rate, rates.get(key, math.inf))
+    return [Lane(key, rate) for key, rate in rates.items()]
 
 
 def _key(lane: Lane) -> str:

@@ -118,7 +118,8 @@ class MemorySteps(Intents, OneOffs, Settling):
     async def read_due(self, campaign: Campaign, prospect_ids: Sequence[int]) -> list[Due]:
         wanted = set(prospect_ids)
         rows = sorted(self.of_campaign(campaign.id), key=lambda row: row.id)
-        return [self._due(row) for row in rows if row.id in wanted and row.state == _QUEUED]
+        now = self.clock.now()
+        return [self._due(row) for row in rows if row.id in wanted and row.state == _QUEUED and row.next_at <= now]
 
     async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:
         for each in closed:

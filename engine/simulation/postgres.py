@@ -183,7 +183,7 @@ class PostgresSteps:
         return await claim.queued_behind(self._reader, walks)
 
     async def read_due(self, campaign: Campaign, prospect_ids: Sequence[int]) -> list[Due]:
-        found = await claim.read_due(self._reader, {campaign.id: (campaign.is_direct, prospect_ids)})
+        found = await claim.read_due(self._reader, {campaign.id: (campaign.is_direct, prospect_ids)}, self.clock.now())
         return sorted(found.get(campaign.id, []))
 
     async def put_off(self, closed: Sequence[Closed], now: datetime) -> None:

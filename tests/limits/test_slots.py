@@ -4,7 +4,7 @@ The same tests over Redis and over its twin in the simulation.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given
@@ -157,6 +157,17 @@ async def test_a_slower_rate_holds_from_the_last_slot_on(server: Server) -> None
     (fast,) = await slots.acquire([((Lane("a", 100),), 5)])
     (slow,) = await slots.acquire([((Lane("a", 2),), 1)])
     assert slow.slots[0].stamp_us - fast.slots[-1].stamp_us >= 0.5e6
+
+
+async def test_of_two_rates_of_one_lane_in_one_request_the_lower_holds(server: Server) -> None:
+    """A carrier account's rate was changed, and only some of its campaigns know it yet."""
+    slots = server.client()
+    old, new = (Lane("carrier", 20),), (Lane("carrier", 10),)
+    await warm(server, slots, old)
+    found = await collect(server, [slots], [(old, 20), (new, 20)], for_s=1.0)
+    granted = sorted(chain.from_iterable(found), key=lambda slot: slot.stamp_us)
+    assert len(granted) > 5
+    assert min(b.stamp_us - a.stamp_us for a, b in pairwise(granted)) >= 100_000
 
 
 @pytest.mark.parametrize(

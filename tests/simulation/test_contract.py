@@ -237,6 +237,20 @@ async def test_a_claim_walks_on_and_the_look_behind_sees_what_is_left(steps: Ste
     assert (third.due, third.cursor, walk.cursor != START) == ([], second.cursor, True)
 
 
+async def test_a_retry_is_not_due_before_its_time(steps: Steps, time: VirtualTime) -> None:
+    """An attempt may end between the look behind the cursor and the look at the rows themselves."""
+    (intent,) = await call(steps, ANN)
+    (campaign,) = await steps.active()
+    await steps.settle_callbacks(
+        await steps.receive([callback_of(intent, EventKind.CALL_ENDED, "k1", end=EndReason.BUSY)])
+    )
+    (ann,) = await people(steps)
+    assert (ann.state, ann.attempt) == (ProspectState.QUEUED, 2)
+    assert await steps.read_due(campaign, [ann.id]) == []
+    time.now_us += 60_000_000
+    assert [due.attempt for due in await steps.read_due(campaign, [ann.id])] == [2]
+
+
 async def test_a_cancel_counts_at_once_and_its_rows_are_swept(steps: Steps) -> None:
     await dial(steps, VOICE, ANN, BOB)
     assert await steps.sweep(VOICE) == 0
