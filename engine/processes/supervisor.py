@@ -68,7 +68,9 @@ class Child:
         """One line: how it ended and the last thing it said."""
         code = self.process.returncode
         how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with code {code}"
-        return f"{self.name} {how}" + (f": {self.last_lines[-1]}" if self.last_lines else "")
+        said = [line.strip(" |+-") for line in self.last_lines]  # a group of exceptions ends in a drawn line
+        words = next((line for line in reversed(said) if line), "")
+        return f"{self.name} {how}" + (f": {words}" if words else "")
 
 
 class Supervisor:

@@ -28,6 +28,8 @@ def main() -> None:
     if mode == "dies":
         print("last words", flush=True)
         sys.exit(3)
+    if mode == "group":
+        raise ExceptionGroup("tasks failed", [RuntimeError("the reason")])
     if mode == "order":  # a handler would be called too late if the signal came right before `pause`
         signal.sigwait({signal.SIGTERM})
         print("left", flush=True)

@@ -72,6 +72,11 @@ def test_a_death_that_nobody_asked_for_is_noticed(supervisor: Supervisor) -> Non
     assert supervisor.wait_for_death(DEADLINE_S).obituary() == "relay was killed by SIGKILL: started"
 
 
+def test_what_several_tasks_died_of_is_told(supervisor: Supervisor) -> None:
+    start(supervisor, "relay", "group")
+    assert supervisor.wait_for_death(DEADLINE_S).obituary() == "relay ended with code 1: RuntimeError: the reason"
+
+
 def test_an_end_that_was_asked_for_is_no_death(supervisor: Supervisor) -> None:
     for name in ("a", "b"):
         start(supervisor, name)
