@@ -44,7 +44,8 @@ READY_TIMEOUT_S = 2.0
 _DESCRIPTION = """Campaigns of outbound voice and SMS.
 
 Send your key as `Authorization: Bearer tk_…`. Errors are `{"error": {"code", "message", "fields"}}`. Unknown request
-fields are refused. Every write takes an `Idempotency-Key`. Lists are whole, or in pages with `limit` and `cursor`."""
+fields are refused. Every write takes an `Idempotency-Key`. Lists are whole, or in pages with `limit` and `cursor`;
+texts, suppressions, consents and logs of webhooks are always in pages, keys always whole."""
 
 _ERRORS: dict[int | str, dict[str, Any]] = {400: {"model": ErrorOut}}  # the others: `document`
 
