@@ -15,6 +15,8 @@ LEAST_QUEUED = 2_000
 MOST_PER_TICK = 5_000  # about 30 ms of this process
 MOST_SMS_WAITING = 100  # their pace is that of their numbers; few are read ahead
 MOST_ONE_OFF_WAITING = 5_000  # of one-off texts, so that a thousand from one number keep nobody else's waiting
+FASTER = 1.5  # than the workers were: so that more of them are noticed
+LEAST_SHARE = 0.25  # of the campaign's rate, however slow they were: for the moment in which they are back
 _REFILL = 2 / 3  # fill up again when a third is gone: a campaign is asked for once a second, not at every tick
 _SMOOTHING_S = 1.0
 
@@ -23,10 +25,17 @@ def allowance(walk: Walk, now: float, depth_s: float) -> int:
     """How many hints more this campaign may have under way; 0 while its queue is deep enough."""
     if walk.is_sms:
         return MOST_SMS_WAITING if walk.keeps_gap else MOST_ONE_OFF_WAITING
-    rate = walk.campaign.calls_per_second
+    rate = _speed(walk)
     walk.backlog = max(0.0, walk.backlog - rate * (now - walk.backlog_at))
     walk.backlog_at = now
     return refill(walk.backlog, max(1.0, rate * depth_s))
+
+
+def _speed(walk: Walk) -> float:
+    """Calls a second for which the queue is kept deep: the campaign's own rate, or less where workers are slower. What
+    waits for longer than a hint's lease is enqueued again, and then refused: work for those who have too much."""
+    rate = walk.campaign.calls_per_second
+    return min(rate, max(LEAST_SHARE * rate, FASTER * walk.drained_per_s))
 
 
 def refill(backlog: float, depth: float) -> int:

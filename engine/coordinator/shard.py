@@ -4,6 +4,7 @@ All of it is memory: a coordinator that takes a campaign over begins at the fron
 queued there. Doubled hints are refused at the intent, so that costs work and no promise.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,8 @@ class Walk:
     hints: dict[int, tuple[int, float]] = field(default_factory=dict)  # prospect → attempt and time it was enqueued
     backlog: float = 0.0  # about how many of its hints no worker has begun
     backlog_at: float = 0.0
+    drained_per_s: float = math.inf  # how fast workers begin its hints; infinite: as fast as they come
+    looked_behind_at: float = 0.0
 
     @property
     def is_dialing(self) -> bool:
@@ -126,18 +129,26 @@ class Walk:
         since = {
             id_: _hinted_since(each.due_s, begun, engine_s, clock.speed, hint_lease_s) for id_, each in queued.items()
         }
+        known = self.hints
         self.hints = {
             id_: hint
-            for id_, hint in self.hints.items()
+            for id_, hint in known.items()
             if hint[1] >= begun or (id_ in queued and queued[id_].attempt == hint[0] and hint[1] >= since[id_])
         }
         self.backlog, self.backlog_at = float(len(self.hints)), boottime()
         waiting = {due.prospect_id for due in self.waiting}
-        return [
+        lost = [
             id_
             for id_, each in queued.items()
             if id_ not in waiting and not self.is_hinted(id_, each.attempt, since[id_])
         ]
+        self._measure(len(known) - len(self.hints) - len(known.keys() & set(lost)), begun)
+        return lost
+
+    def _measure(self, drained: int, begun: float) -> None:
+        """Since the last look behind, so many hints have been begun. When none is left, nobody is too slow."""
+        last, self.looked_behind_at = self.looked_behind_at, begun
+        self.drained_per_s = drained / (begun - last) if self.hints and 0.0 < last < begun else math.inf
 
     def begin_again(self) -> None:
         """Something may have been added behind the cursor.

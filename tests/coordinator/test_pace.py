@@ -1,10 +1,18 @@
 """How much is enqueued at a time."""
 
+import itertools
+from collections import deque
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.coordinator.pace import LEAST_QUEUED, MOST_QUEUED, Room, divide, refill
+from engine.clock import boottime, starting_at, under
+from engine.coordinator.pace import LEAST_QUEUED, MOST_QUEUED, Room, allowance, divide, refill
+from engine.coordinator.shard import Queued, Walk
+from engine.simulation.timeline import VirtualTime
 
 
 @pytest.mark.parametrize(
@@ -88,3 +96,36 @@ def test_a_fast_queue_has_an_upper_bound() -> None:
         room.add(50_000)
         room.measure(0, 100.0 + tick)
     assert room.measure(0, 200.0) <= MOST_QUEUED
+
+
+def _longest_wait_s(rate: float, workers: float, for_s: int) -> float:
+    """Of the hints that workers begin, so many a second at most, in the second half of the time."""
+    time = VirtualTime()
+    walk = Walk(SimpleNamespace(channel="voice", is_direct=False, calls_per_second=rate), 1)  # type: ignore[arg-type]
+    waiting: deque[tuple[int, float]] = deque()
+    ids, waits, begun = itertools.count(), [0.0], 0
+    with under(time):
+        clock = starting_at(datetime(2026, 3, 11, tzinfo=UTC), speed=1.0)
+        for tick in range(20 * for_s):
+            time.now_us += 50_000
+            now = boottime()
+            more = allowance(walk, now, depth_s=3.0)
+            for id_ in itertools.islice(ids, more):
+                walk.hints[id_] = (1, now)
+                waiting.append((id_, now))
+            walk.backlog += more
+            while waiting and begun < workers * tick / 20:
+                waits.append(now - waiting.popleft()[1])
+                begun += 1
+            begun = max(begun, int(min(rate, workers) * tick / 20))  # what nobody wanted is not caught up with
+            if tick % 40 == 0:  # the rescue's look behind
+                queued = {id_: Queued(1, float("-inf")) for id_, _ in waiting}
+                walk.left_behind(queued, now, clock, clock.now().timestamp(), hint_lease_s=60.0)
+    return max(waits[len(waits) // 2 :])
+
+
+def test_workers_that_are_slower_than_the_campaign_have_a_shorter_queue() -> None:
+    """Else a hint waits for longer than its lease, is enqueued again and refused at its second coming."""
+    assert _longest_wait_s(rate=100.0, workers=1_000.0, for_s=60) <= 3.0
+    assert _longest_wait_s(rate=100.0, workers=80.0, for_s=60) <= 6.0
+    assert _longest_wait_s(rate=100.0, workers=30.0, for_s=60) <= 6.0
