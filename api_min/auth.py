@@ -25,9 +25,11 @@ log = structlog.get_logger(__name__)
 CACHE_S = 1.0
 MOST_CACHED = 10_000
 
-# KEYS[1] bucket; ARGV: capacity (also the refill a minute), now in ms. Returns ms until the next token, 0 when taken.
+# KEYS[1] bucket; ARGV[1] capacity, also the refill a minute. Returns ms until the next token, 0 when taken. The time is
+# Redis's: of hosts whose clocks differ, the one ahead would refill the difference whenever it follows the other.
 _TAKE = """
-local capacity, now = tonumber(ARGV[1]), tonumber(ARGV[2])
+local capacity, time = tonumber(ARGV[1]), redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens, at = tonumber(bucket[1]) or capacity, tonumber(bucket[2]) or now
 tokens = math.min(capacity, tokens + math.max(0, now - at) * capacity / 60000)
@@ -99,9 +101,8 @@ class KeyRing:
         return caller
 
     async def _pace(self, caller: Caller) -> None:
-        now_ms = time.time_ns() // 1_000_000
         try:
-            wait_ms = int(await self._take(keys=[f"carillon:rate:{caller.key_id}"], args=[caller.rate_limit, now_ms]))
+            wait_ms = int(await self._take(keys=[f"carillon:rate:{caller.key_id}"], args=[caller.rate_limit]))
         except RedisError as error:
             log.warning("rate.unchecked", error=str(error))
             return

@@ -26,6 +26,10 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _CSV_TYPES = frozenset({b"", b"application/csv", b"application/octet-stream", b"application/x-www-form-urlencoded"})
 
 
+class CutOff(InvalidInput):
+    """An upload that broke off. It says nothing of the request: sent again it may come whole."""
+
+
 class ApiRequest(Request):
     """A request whose body is at most `max_bytes`, and whose JSON is strict: no NaN, no bottomless nesting."""
 
@@ -120,7 +124,7 @@ def check_encoding(request: Request) -> None:
 async def csv_chunks(request: Request) -> AsyncIterator[bytes]:
     """The bytes of a CSV as they arrive: the raw body, or the first file of a multipart form.
 
-    Raises InvalidInput when the upload is cut off or its form is broken.
+    Raises CutOff, and InvalidInput when the form is broken.
     """
     check_encoding(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
@@ -135,7 +139,7 @@ async def csv_chunks(request: Request) -> AsyncIterator[bytes]:
             if chunk:
                 yield chunk
     except ClientDisconnect:
-        raise InvalidInput("the upload was cut off; nothing was imported") from None
+        raise CutOff("the upload was cut off; nothing was imported") from None
 
 
 async def _file_chunks(request: Request, boundary: bytes) -> AsyncIterator[bytes]:
@@ -153,7 +157,7 @@ async def _file_chunks(request: Request, boundary: bytes) -> AsyncIterator[bytes
     if not part.found:
         raise InvalidInput("the form holds no file; send one, as curl -F file=@prospects.csv does")
     if not part.ended:
-        raise InvalidInput("the upload was cut off; nothing was imported")
+        raise CutOff("the upload was cut off; nothing was imported")
 
 
 class _FilePart:

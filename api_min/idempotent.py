@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api_min import problems
+from api_min.bodies import CutOff
 from engine.errors import InvalidInput
 from engine.store import idempotency
 
@@ -54,9 +55,11 @@ async def once(
 
 
 async def _answer(request: Request, run: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
-    """The route's answer; its refusals as the answers that they become."""
+    """The route's answer; its refusals as the answers that they become. Raises CutOff, whose answer is not kept."""
     try:
         return await run(request)
+    except CutOff:
+        raise
     except problems.REFUSALS as refusal:
         return problems.refuse(refusal)
 

@@ -14,9 +14,6 @@ from engine.errors import InvalidInput, NotFound
 MOST_PER_PAGE = 1_000
 DEFAULT_PER_PAGE = 100
 
-# What every route may answer beside its own: for /docs.
-ERRORS = (400, 401, 403, 404, 409, 429)
-
 
 def reply(body: Mapping[str, object], status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")

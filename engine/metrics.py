@@ -66,6 +66,9 @@ STREAMS_CUT = Counter("carillon_streams_cut_total", "Streams ended by us.", ["re
 WEBHOOK_ATTEMPTS = Counter(
     "carillon_webhook_attempts_total", "Requests to endpoints by what came of them.", ["outcome"]
 )
+WEBHOOK_GIVEN_UP = Counter(
+    "carillon_webhook_given_up_total", "Events whose time was over before their endpoint accepted them."
+)
 WEBHOOK_DELAY_SECONDS = Histogram(
     "carillon_webhook_delay_seconds", "Event seen to accepted, at the first attempt.", buckets=_WAIT_S
 )

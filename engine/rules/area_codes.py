@@ -33,11 +33,5 @@ def area_codes() -> Mapping[str, AreaCode]:
 
 
 @cache
-def canadian_zones() -> frozenset[str]:
-    """Zones that belong to Canadian area codes: Canada has calling hours of its own."""
-    return frozenset(zone for area in area_codes().values() if area.country == "CA" for zone in area.zones)
-
-
-@cache
 def _lines() -> list[str]:
     return files("engine.rules.data").joinpath("area_codes.csv").read_text("utf-8").splitlines()

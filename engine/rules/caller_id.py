@@ -44,11 +44,6 @@ class DidFacts:
     used_at: float = float("-inf")  # engine time, epoch seconds
 
 
-def permitted(number: str, caller_ids: Sequence[str]) -> bool:
-    """Whether a campaign's `callerIds` (E.164 numbers or area codes; none means all) admit this number."""
-    return not caller_ids or number in caller_ids or area_code(number) in caller_ids
-
-
 def choose(dids: Sequence[DidFacts], phone: str, strategy: Strategy) -> DidFacts | None:
     """The number to use for one contact, or None when none has a token left."""
     return Pool(dids, strategy).take(phone)

@@ -71,9 +71,6 @@ class Key:
     expires_at: datetime | None
     revoked_at: datetime | None
 
-    def allows(self, scope: str) -> bool:
-        return scope in self.scopes or "*" in self.scopes
-
     @property
     def actor(self) -> str:
         """How the audit names this key: its public id."""

@@ -35,9 +35,6 @@ from engine.store.schema import at
 
 metadata = schema.metadata
 
-PROSPECT_PARTITIONS = 16
-ATTEMPT_PARTITIONS = 16
-
 accounts = Table(
     "accounts",
     metadata,

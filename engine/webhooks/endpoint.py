@@ -6,7 +6,6 @@ accepted is recorded in batches behind that, so a killed process may repeat a sh
 """
 
 import asyncio
-import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -75,7 +74,7 @@ class Endpoint:
         self._failed_at = 0.0  # boottime of the last failure that counted
         self._stuck_at: int | None = None  # of an ordered endpoint: the failed head, until that is recorded
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self._is_closed = False  # begins nothing more: the process ends, or the endpoint wants nothing more
 
     @property
     def busy(self) -> frozenset[int]:
@@ -93,6 +92,12 @@ class Endpoint:
         capacity = self._ways.width * _QUEUED_PER_REQUEST
         room = capacity - len(self._busy)
         return 0 if self.is_paused or self.is_drained or room < capacity // 2 else room
+
+    def is_idle(self, since: float) -> bool:
+        """Whether nothing has been under way since boottime `since`, and it is not spared for what its row does not
+        know: somebody else would send at once."""
+        is_spared = self.has_news and self.paused_until > boottime()
+        return not self._busy and self.idle_since < since and not is_spared
 
     def refresh(self, webhook: Webhook, paused_s: float, held_until: float) -> None:
         """The row as it is now; the lease was renewed."""
@@ -195,7 +200,7 @@ class Endpoint:
 
     def _obey(self, decision: Decision) -> None:
         if decision.verdict is Verdict.GONE:
-            self.paused_until = math.inf
+            self._is_closed = True
             log.info("webhook.disabled", webhook=self.webhook.public_id, reason="gone")
         elif decision.pause_s:
             self.paused_until = max(self.paused_until, boottime() + decision.pause_s)

@@ -78,7 +78,7 @@ class Leases:
     async def renew(self) -> None:
         """Keeps what is in use, reads it anew, and gives back what is idle."""
         now = boottime()
-        idle = [id_ for id_, each in self.held.items() if not each.busy and each.idle_since < now - _LINGER_S]
+        idle = [id_ for id_, each in self.held.items() if each.is_idle(now - _LINGER_S)]
         await self._release(idle)
         if not self.held:
             return

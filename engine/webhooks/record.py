@@ -78,16 +78,23 @@ class Recorder:
         self._owner = owner
 
     async def record(self, batch: list[Result], _lane: int = 0) -> None:
-        """Until it is written, or the database was away for too long. Every result's endpoint hears of it."""
-        is_written = False
-        try:
-            is_written = await self._record(batch)
-        finally:
-            for result in batch:
-                if not is_written:
-                    result.endpoint.hold(UNWRITTEN_PAUSE_S)
-                result.endpoint.recorded(result)
-        _count(batch)
+        """Until it is written, or the database was away for too long. Every result's endpoint hears of it.
+
+        What fails though the database is there is tried in halves: one bad result must not undo the others, for what
+        was accepted would be sent again.
+        """
+        parts = [batch]
+        while parts:
+            part, is_written = parts.pop(), False
+            try:
+                is_written = await self._record(part)
+            except Exception:
+                log.exception("webhooks.record_refused", size=len(part))
+                if len(part) > 1:
+                    half = len(part) // 2
+                    parts += part[half:], part[:half]
+                    continue
+            _conclude(part, is_written=is_written)
 
     async def _record(self, batch: Sequence[Result]) -> bool:
         for wait_s in (*RETRIES_S, None):
@@ -116,12 +123,11 @@ class Recorder:
     async def _write_endpoints(
         self, conn: AsyncConnection, changed: Mapping[Endpoint, int], gone: Collection[Endpoint]
     ) -> None:
-        pauses = [0.0 if each in gone else max(0.0, each.paused_until - boottime()) for each in changed]
         params = {
             "ids": arrays.numbers(each.webhook.id for each in changed),
             "failures": arrays.numbers(changed.values()),
-            "pauses": arrays.numbers(pauses),
-            "goners": arrays.texts("t" if each in gone else "f" for each in changed),
+            "pauses": arrays.numbers(max(0.0, each.paused_until - boottime()) for each in changed),
+            "goners": arrays.flags(each in gone for each in changed),
         }
         await conn.execute(_ENDPOINTS, params | {"owner": self._owner, "gone": GONE})
         if recovered := [each.webhook.id for each in changed if each.has_recovered]:
@@ -163,8 +169,18 @@ def _columns(batch: Sequence[Result]) -> dict[str, str]:
     }
 
 
+def _conclude(batch: Sequence[Result], *, is_written: bool) -> None:
+    for result in batch:
+        if not is_written:
+            result.endpoint.hold(UNWRITTEN_PAUSE_S)
+        result.endpoint.recorded(result)
+    _count(batch)
+
+
 def _count(batch: Sequence[Result]) -> None:
     for result in batch:
         metrics.WEBHOOK_ATTEMPTS.labels(result.decision.verdict).inc()
         if result.decision.verdict is Verdict.DELIVERED and not result.due.attempts:
             metrics.WEBHOOK_DELAY_SECONDS.observe(result.took_s)
+        if result.decision.verdict is Verdict.FAILED:
+            metrics.WEBHOOK_GIVEN_UP.inc()

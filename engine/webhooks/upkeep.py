@@ -43,7 +43,9 @@ class Expire:
         while True:
             async with self._db.begin() as conn:
                 rows = (await conn.execute(_EXPIRE, {"batch": _BATCH})).all()
-                await publish(conn, [row for row in rows if row.is_known], self._clock.now())
+                known = [row for row in rows if row.is_known]
+                await publish(conn, known, self._clock.now())
+            metrics.WEBHOOK_GIVEN_UP.inc(len(known))
             given_up += len(rows)
             if len(rows) < _BATCH:
                 return given_up

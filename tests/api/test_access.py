@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 
 import pytest
 from redis.asyncio import Redis
@@ -255,6 +256,15 @@ async def test_a_key_has_a_rate(api: Api) -> None:
     assert (refused.status, refused.error["code"]) == (429, "rate_limited")
     assert 1 <= int(refused.headers["Retry-After"]) <= 21
     assert (await owner("GET", "/api/campaigns")).status == 200
+
+
+async def test_hosts_whose_clocks_differ_share_the_rate(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two api hosts in turn, one of them a minute ahead: each change of host would fill the bucket anew."""
+    client, real_ns, statuses = await api.client(rate_limit=3), time.time_ns, []
+    for ahead_ns in (0, 60_000_000_000) * 4:
+        monkeypatch.setattr(time, "time_ns", lambda ahead_ns=ahead_ns: real_ns() + ahead_ns)
+        statuses.append((await client("GET", "/api/campaigns")).status)
+    assert statuses == [200] * 3 + [429] * 5
 
 
 async def test_without_redis_requests_pass(serve: Serve) -> None:

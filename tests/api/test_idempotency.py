@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from engine.store import idempotency
-from tests.api.harness import Api, Client
+from tests.api.harness import DEADLINE_S, Answer, Api, Client
+from tests.feed.conftest import eventually
 
 
 def with_key(key: str) -> dict[str, str]:
@@ -84,6 +87,45 @@ async def test_an_import_is_replayed_too(client: Client) -> None:
     first = await client("POST", path, data=b"phone\n+14155550100\n", headers=with_key("k1"))
     again = await client("POST", path, data=b"phone\n+14155550100\n", headers=with_key("k1"))
     assert (first.json["added"], again.json, again.headers["Idempotency-Replay"]) == (1, first.json, "true")
+
+
+CSV = b"phone\n+14155550100\n"
+FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="p.csv"\r\n\r\n' + CSV
+
+
+async def send_part(client: Client, path: str, kind: str, part: bytes, length: int) -> None:
+    """Part of an upload; returns when the server has given it up."""
+    host, _, port = client.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.key}\r\nIdempotency-Key: k1\r\n"
+    writer.write(f"{head}Connection: close\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n".encode() + part)
+    writer.write_eof()
+    async with asyncio.timeout(DEADLINE_S):
+        await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "length"),
+    [("text/csv", CSV, 1_000), ("multipart/form-data; boundary=x", FORM, len(FORM))],
+    ids=["connection", "form"],
+)
+async def test_an_upload_that_was_cut_off_may_be_sent_again(
+    client: Client, kind: str, part: bytes, length: int
+) -> None:
+    path = f"/api/campaigns/{await client.campaign()}/prospects/import"
+    answers: list[Answer] = []
+
+    async def is_free() -> bool:
+        answers.append(await client("POST", path, data=CSV, headers=with_key("k1")))
+        return answers[-1].status != 409
+
+    await send_part(client, path, kind, part, length)
+    await eventually(is_free)  # the connection is closed, and the key about to be given up
+    answer = answers[-1]
+    assert (answer.status, "Idempotency-Replay" in answer.headers) == (200, False), answer.text
+    assert answer.json["added"] == 1
 
 
 async def test_a_new_api_key_is_nowhere_kept(api: Api, client: Client) -> None:

@@ -8,15 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from prometheus_client import Counter, Gauge, Histogram
 
 from api_min import serve
+from api_min.cli import dnc
 from api_min.cli.main import COMMANDS
 from engine import metrics
 from engine.dispatch import settling
+from engine.rules.registry import code_of
 from engine.settings import Settings
 from engine.webhooks import record
 from tests.deploy.test_readme import variable
+from tests.outside.test_document import DOCUMENT
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -86,6 +90,44 @@ def test_every_alert_says_what_is_wrong() -> None:
     names = re.findall(r"- alert: (\w+)", ALERTS)
     assert len(names) == len(set(names)) > 10
     assert all(ALERTS.count(word) == len(names) for word in ("expr:", "severity:", "summary:"))
+
+
+def alert(name: str) -> str:
+    """The text of one alert."""
+    return ALERTS.partition(f"- alert: {name}\n")[2].partition("- alert:")[0]
+
+
+def test_what_is_slow_by_design_is_no_alert() -> None:
+    """Only these: they wait for a carrier, a client's endpoint, a file, creates under way, or look far ahead."""
+    (pattern,) = re.findall(r'route!~"([^"]+)"', alert("CarillonApiSlow"))
+    routes = {path.removeprefix("/api") for path in DOCUMENT["paths"]}  # the label's form
+    assert {route for route in routes if re.fullmatch(pattern, route)} == {
+        "/campaigns/{campaign_id}/prospects/import",
+        "/campaigns/{campaign_id}/pause",
+        "/campaigns/{campaign_id}/cancel",
+        "/campaigns/{campaign_id}/forecast",
+        "/dids/search",
+        "/dids/purchase",
+        "/dids/{number}",
+        "/reputation/{number}",
+        "/webhooks/{webhook_id}/test",
+    }
+
+
+def test_streams_that_end_as_planned_are_no_alert() -> None:
+    (pattern,) = re.findall(r'reason!~"([^"]+)"', alert("CarillonStreamsCut"))
+    assert set(pattern.split("|")) == {"shutdown", "lifetime"}
+
+
+def test_events_given_up_without_a_request_are_an_alert_too() -> None:
+    assert "increase(carillon_webhook_given_up_total[1h])" in alert("CarillonWebhooksGivenUp")
+
+
+def test_the_alert_of_an_old_registry_names_a_command_that_exists() -> None:
+    (names,) = re.findall(r"carillon dnc load FILE --registry (\S+) --as-of DATE", alert("CarillonRegistryAges"))
+    assert [code_of(name) for name in names.split("|")] == ["US", "US-PA"]
+    load = typer.main.get_group(dnc.app).commands["load"]
+    assert {"--registry", "--as-of"} <= {option for parameter in load.params for option in parameter.opts}
 
 
 def test_scrape_jobs_are_the_processes_that_the_alerts_watch() -> None:

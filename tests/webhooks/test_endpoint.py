@@ -151,6 +151,17 @@ async def test_gone_ends_everything(world: World) -> None:
     assert (endpoint.room, world.begun) == (0, [0, 1, 2, 3])
 
 
+async def test_gone_is_final_even_if_what_was_under_way_is_accepted(world: World) -> None:
+    endpoint = world.endpoint()
+    endpoint.offer(due(0, 1), 16)
+    await turns()
+    await world.answer(0, 410)
+    await world.answer(1, 200)
+    endpoint.offer(due(2), 16)
+    await turns()
+    assert (endpoint.room, world.begun) == (0, [0, 1])
+
+
 async def test_a_row_that_was_reset_ends_a_pause_unless_there_is_news(world: World) -> None:
     endpoint = world.endpoint(ordered=True, failures=3)
     endpoint.refresh(endpoint.webhook, 60.0, FAR)

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock
 from engine.rules.webhook import Answer
+from engine.runtime import Runtime
 from engine.store.database import connect
 from engine.store.webhooks import Webhook
 from engine.webhooks.endpoint import Ways
@@ -33,3 +34,18 @@ async def test_an_endpoint_that_two_duties_take_at_once_is_not_forgotten(
         assert sum(taken) == 1
     finally:
         await few.dispose()
+
+
+async def test_an_endpoint_that_is_spared_is_not_given_back(runtime: Runtime, db: AsyncEngine) -> None:
+    """Its results could not be written: whoever took it next would not know of that, and send at once."""
+    webhook = await make_webhook(db, "http://127.0.0.1:9/")
+    leases = Leases(runtime, "one", Ways(_never, lambda _: None, lambda: None, asyncio.Semaphore(), width=1))
+    await leases.take([webhook.id])
+    endpoint = leases.held[webhook.id]
+    endpoint.idle_since = 0.0
+    endpoint.hold(30.0)
+    await leases.renew()
+    assert (list(leases.held), endpoint.is_paused) == ([webhook.id], True)
+    endpoint.paused_until = 0.0
+    await leases.renew()
+    assert leases.held == {}

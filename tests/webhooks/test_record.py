@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import boottime
@@ -16,7 +17,9 @@ from engine.webhooks.endpoint import Due, Endpoint, Result, Ways
 from engine.webhooks.record import Recorder
 from engine.webhooks.scan import Scan
 from tests.webhooks.conftest import Log, make_runtime, make_webhook, rows
+from tests.webhooks.test_endpoint import World, turns
 from tests.webhooks.test_scan import URL, ignore
+from tests.webhooks.test_upkeep import given_up
 
 
 async def never_send(webhook: Webhook, seq: int, body: str) -> Answer:
@@ -63,7 +66,9 @@ async def test_a_retry_waits_and_tells_nobody(runtime: Runtime, db: AsyncEngine,
         result(endpoint, found[0].id, found[0].seq, Answer(500, "HTTP 500: \x00bad"), Decision(Verdict.RETRY, 120.0)),
         result(endpoint, found[1].id, found[1].seq, Answer(0, "x" * 1_000), Decision(Verdict.FAILED)),
     ]
+    before = given_up()
     await Recorder(runtime, "me").record(results)
+    assert given_up() == before + 1
     retried, failed, untouched = await rows(db, scanned)
     assert (retried.status, retried.attempts, retried.error) == ("pending", 1, "HTTP 500: \ufffdbad")
     assert 100 < retried.due_in_s <= 120
@@ -84,6 +89,40 @@ async def test_an_endpoint_that_another_process_holds_is_left_alone(
     async with db.connect() as conn:
         found = await webhooks.get(conn, scanned.account_id, scanned.id)
     assert (found.failures, found.parked_until) == (0, None)
+
+
+async def test_a_failure_that_comes_after_a_410_was_written(
+    runtime: Runtime, db: AsyncEngine, log: Log, scanned: Webhook
+) -> None:
+    """They were under way together; the row must not be asked to pause the endpoint for ever."""
+    async with db.begin() as conn:
+        await conn.execute(text("update webhooks set lease_owner = 'me'"))
+    world, recorder = World(), Recorder(runtime, "me")
+    endpoint = world.endpoint(id=scanned.id)
+    endpoint.offer([Due(row.id, row.seq, "sms.sent", "{}", 0, 1e6, 0.0) for row in await rows(db, scanned)], 3)
+    await turns()
+    for place, status in enumerate((410, 500, 200)):
+        await world.answer(world.begun[place], status)
+        await recorder.record(world.results[place:])
+    found = [(row.status, row.attempts) for row in await rows(db, scanned)]
+    assert found == [("failed", 1), ("pending", 1), ("delivered", 1)]
+    async with db.connect() as conn:
+        row = await webhooks.get(conn, scanned.account_id, scanned.id)
+    assert (row.active, row.disabled_reason, row.parked_until) == (False, record.GONE, None)
+    assert endpoint.is_paused
+
+
+async def test_a_result_that_the_database_refuses_costs_no_other(
+    runtime: Runtime, db: AsyncEngine, scanned: Webhook
+) -> None:
+    endpoint, unlucky = held(scanned), held(scanned)
+    delivered = [
+        result(endpoint, row.id, row.seq, Answer(200), Decision(Verdict.DELIVERED)) for row in await rows(db, scanned)
+    ]
+    refused = result(unlucky, 2**70, 9, Answer(200), Decision(Verdict.DELIVERED))  # no bigint
+    await Recorder(runtime, "me").record([*delivered[:2], refused, *delivered[2:]])
+    assert [row.status for row in await rows(db, scanned)] == ["delivered"] * 3
+    assert (unlucky.is_paused, endpoint.is_paused) == (True, False)
 
 
 async def test_results_that_cannot_be_written_spare_the_endpoint(
