@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api_min.problems import render
 from engine import metrics
 
-MAX_HEAD_BYTES = 65_536  # request line and headers
+MAX_HEAD_BYTES = 65_536  # request line and headers; and what is sent around a body's parts, trailers above all
 HEAD_TIMEOUT_S = 20.0  # from the connection, or from a request's first byte, to the end of its head
 LINGER_S = 2.0  # a client that still sends would lose the refusal, if the connection were closed on it
 REST_TIMEOUT_S = 30.0  # for what is left of a body that was answered before its end; it is thrown away
@@ -29,14 +29,14 @@ _log = structlog.get_logger(__name__)
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on the size of a request's head, on the time that each part of an exchange may
-    take, and on the number of connections.
+    """uvicorn's protocol with a limit on the size of a request's head and trailers, on the time that each part of an
+    exchange may take, and on the number of connections.
 
     A request whose head arrives whole in one read is within the limits whatever its size: it is memory already.
     """
 
     # Beside the parent's 28 attributes, in whose dictionary these would no longer share their keys: 1 kB each.
-    __slots__ = ("_deadline", "_head_bytes", "_is_refused", "_rest", "_stalled")
+    __slots__ = ("_deadline", "_is_refused", "_rest", "_stalled", "_unparsed")
 
     head_timeout_s = HEAD_TIMEOUT_S
     rest_timeout_s = REST_TIMEOUT_S
@@ -44,7 +44,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_bytes = 0
+        self._unparsed = 0  # bytes since the last whole head or part of a body
         self._is_refused = False
         self._deadline: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
@@ -68,13 +68,12 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        if self._deadline is not None:
-            self._head_bytes += len(data)
+        self._unparsed += len(data)
         was_idle = self.timeout_keep_alive_task is not None
         super().data_received(data)
-        if self._deadline is not None and self._head_bytes > MAX_HEAD_BYTES:
+        if self._unparsed > MAX_HEAD_BYTES:
             self._refuse(431, "headers_too_large", f"request line and headers exceed {MAX_HEAD_BYTES} bytes")
-        elif was_idle and self._deadline is None and self.cycle.response_complete and self._rest is None:
+        elif was_idle and self._is_idle():
             self._await_head()  # empty lines: no request begins with them, but they ended the wait for one
 
     def on_message_begin(self) -> None:
@@ -82,9 +81,17 @@ class BoundedConnection(HttpToolsProtocol):
         if self._deadline is None:
             self._await_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._deadline is not None:  # or it is a trailer: to uvicorn a header too, which no proxy has looked at
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._head_arrived()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -104,21 +111,30 @@ class BoundedConnection(HttpToolsProtocol):
         self._stalled = _cancelled(self._stalled)
         super().resume_writing()
 
+    def _is_idle(self) -> bool:
+        """Whether no request has begun since the last answer, nor a WebSocket, at which uvicorn forgets us."""
+        is_answered = self.cycle.response_complete and self._rest is None
+        return is_answered and self._deadline is None and self in self.connections
+
     def _await_head(self) -> None:
-        self._head_bytes = 0
+        self._unparsed = 0
         self._deadline = self.loop.call_later(self.head_timeout_s, self._give_up)
 
     def _head_arrived(self) -> None:
+        self._unparsed = 0
         self._deadline = _cancelled(self._deadline)
 
     def _give_up(self) -> None:
-        if self._head_bytes:
+        if self._unparsed:
             self._refuse(408, "request_timeout", f"the request's head took longer than {self.head_timeout_s:g} s")
         else:
             self.transport.abort()
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         _log.warning("request.refused", status=status, code=code)
+        if not self._may_answer():
+            self.transport.abort()
+            return
         answer = render(status, code, message, headers={"Connection": "close"})
         head = b"HTTP/1.1 %d \r\n" % status
         for name, value in answer.raw_headers:
@@ -128,6 +144,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_arrived()
         self._is_refused = True
         self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _may_answer(self) -> bool:
+        """Not into another answer that is under way, nor twice to one request, whose trailers are too long."""
+        return self._deadline is not None and (self.cycle is None or self.cycle.response_complete)
 
 
 def most_connections() -> int:

@@ -80,14 +80,21 @@ class TransportSink:
         if shared is not data:
             chunk = b"%x\r\n%b\r\n" % (len(data), data)
             TransportSink._shared = (data, chunk)
-        self._transport.write(chunk)
+        try:
+            self._transport.write(chunk)
+        except RuntimeError:  # its writing side is over, which `is_closing` does not tell
+            self.cut()
 
     def pending(self) -> int:
         return self._transport.get_write_buffer_size() if self.is_open else 0
 
     async def drained(self) -> None:
-        if self.is_open:
-            await self._send(_body(b""))  # which the server holds back while the transport is above its high-water mark
+        """A send of nothing, which the server holds back while the transport is above its high-water mark."""
+        try:
+            if self.is_open:
+                await self._send(_body(b""))
+        except RuntimeError:  # as in `write`
+            self.cut()
 
     def cut(self) -> None:
         self._transport.abort()

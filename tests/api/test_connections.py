@@ -22,12 +22,14 @@ class Impatient(BoundedConnection):
 
 
 async def length(request: Request) -> Response:
+    async for _ in request.stream():
+        pass
     return PlainTextResponse(str(len(request.headers.get("last-event-id", ""))))
 
 
 @pytest.fixture(params=[BoundedConnection, Impatient])
 async def address(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, int]]:
-    app = Starlette(routes=[Route("/", length)])
+    app = Starlette(routes=[Route("/", length, methods=["GET", "POST"])])
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=request.param, lifespan="off", log_config=None))
     task = asyncio.create_task(server._serve())
     await eventually(lambda: server.started)
@@ -48,6 +50,19 @@ async def ask(address: tuple[str, int], sent: bytes) -> bytes:
         answer = await reader.read()
     writer.close()
     return answer
+
+
+async def pour(address: tuple[str, int], begun: bytes, more: bytes) -> None:
+    """Sends more and more, far beyond any limit. Raises ConnectionError when it is cut."""
+    _, writer = await asyncio.open_connection(*address)
+    try:
+        writer.write(begun)
+        for _ in range(500):
+            writer.write(more)
+            await writer.drain()
+            await asyncio.sleep(0)  # `drain` waits only when much is pending
+    finally:
+        writer.transport.abort()
 
 
 @patient
@@ -104,3 +119,36 @@ async def test_a_kept_connection_may_wait_longer_for_its_next_request(address: t
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             assert await reader.readexactly(1) == b"3"
     writer.close()
+
+
+CHUNKED = b"HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CLOSING = b"POST / HTTP/1.1\r\nConnection: close\r\n" + CHUNKED.removeprefix(b"HTTP/1.1\r\n")
+
+
+@patient
+async def test_what_follows_a_body_is_no_header(address: tuple[str, int]) -> None:
+    """RFC 9110 6.5.1: what a proxy before us has looked at are the headers."""
+    answer = await ask(address, CLOSING + b"3\r\nabc\r\n0\r\nLast-Event-ID: 123\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n0")
+
+
+@patient
+@pytest.mark.parametrize("path", [b"/", b"/nowhere"], ids=["awaited", "answered"])
+@pytest.mark.parametrize(
+    ("begun", "more"),
+    [(b"0\r\n", b"ab: cd\r\n" * 1_000), (b"0\r\nab: ", b"9" * 8_000), (b"3;", b"9" * 8_000)],
+    ids=["fields", "field", "extension"],
+)
+async def test_what_follows_a_body_without_end_is_not_collected(
+    address: tuple[str, int], path: bytes, begun: bytes, more: bytes
+) -> None:
+    """Its connection is cut: another answer would be taken for a part of the first."""
+    with pytest.raises(ConnectionError):
+        await pour(address, b"POST " + path + b" " + CHUNKED + begun, more)
+
+
+@patient
+async def test_a_body_of_many_small_parts_is_read(address: tuple[str, int]) -> None:
+    """What is around the parts is larger than any head may be."""
+    answer = await ask(address, CLOSING + b"1;extension\r\na\r\n" * 20_000 + b"0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")

@@ -16,6 +16,7 @@ from api_min.connections import BoundedConnection
 from api_min.places import Places
 from tests.api.harness import Client
 from tests.outside.live import Live
+from tests.outside.test_streams import UPGRADE, frame, until
 from tests.outside.things import DID
 
 SHORT_S = 0.3
@@ -158,6 +159,34 @@ def test_empty_lines_are_no_next_request(outside: Live) -> None:
             received += connection.recv(65_536)
         connection.sendall(b"\r\n")
         assert read_all(connection) == b""
+
+
+@pytest.mark.usefixtures("impatient")
+def test_no_refusal_is_written_into_a_stream(outside: Live, key: str) -> None:
+    """Of a request whose head is slow: the stream before it is cut, and goes on by its last id."""
+    with connected(outside, request("GET", "/api/events", key)) as connection:
+        assert until(connection, rb"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
+        assert b"HTTP/1.1" not in drip(connection, b"a")
+
+
+def test_nor_is_that_of_a_head_that_is_too_large(outside: Live, key: str) -> None:
+    with connected(outside, request("GET", "/api/events", key)) as connection:
+        assert until(connection, rb"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Large: ")
+        assert b"HTTP/1.1" not in drip(connection, b"a" * 10_000)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_websocket_on_a_kept_connection_stays(outside: Live) -> None:
+    with connected(outside, request("GET", "/healthz", "")) as connection:
+        assert until(connection, rb'{"ok":true}').startswith(b"HTTP/1.1 200 ")
+        connection.sendall(UPGRADE)
+        assert until(connection, rb"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+        with connected(outside) as later:
+            assert read_all(later) == b""  # its time for a head is over: so would be one that began before
+        connection.sendall(frame(0x9, b""))
+        assert until(connection, rb"..") == b"\x8a\x00"
 
 
 @pytest.mark.usefixtures("impatient")
