@@ -1,11 +1,10 @@
-"""The Dramatiq broker: Redis, with our consumer on the batched queues and the stock one on the others."""
+"""The Dramatiq broker: Redis, with a consumer of our own on every queue."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event
 from typing import Any
 
-from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
@@ -17,10 +16,8 @@ from engine.errors import Misconfigured
 from engine.jobs import NAMESPACE, Queue
 from workers.consumer import BUSY_POLL_S, PROMPT_POLL_S, BatchConsumer
 
-BATCHED = frozenset(str(queue) for queue in Queue)
-
-# No message of a batched queue passes through these. And what usually hooks in here would act when the actor returns,
-# long before the work is done; a retry would schedule calls outside PostgreSQL, where no pause could reach them.
+# No message passes through these. And what usually hooks in here would act when the actor returns, long before the work
+# is done; a retry would schedule calls outside PostgreSQL, where no pause could reach them.
 _HOOKS = ("before_process_message", "after_process_message", "after_skip_message")
 
 SOCKET_TIMEOUT_S = 5.0
@@ -34,7 +31,7 @@ def connect(url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
 
 
 class CarillonBroker(RedisBroker):
-    """Batched queues get a `BatchConsumer` each, kept in `consumers`. Delays are refused."""
+    """Each queue gets a `BatchConsumer`, kept in `consumers`. Delays are refused."""
 
     def __init__(self, url: str, *, middleware: list[Middleware]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
@@ -45,7 +42,7 @@ class CarillonBroker(RedisBroker):
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         )
         self.consumers: dict[str, BatchConsumer] = {}
-        self._closed = Event()  # of all of them, also those that are yet to be made
+        self.intake_closed = Event()  # of all of them, also those that are yet to be made
         if wrong := [type(each).__name__ for each in self.middleware if _hooks_in(each)]:
             raise Misconfigured(f"the batched queues cannot run with {', '.join(wrong)}: remove it from the middleware")
 
@@ -55,25 +52,20 @@ class CarillonBroker(RedisBroker):
         self.client.close()
 
     def declare_queue(self, queue_name: str) -> None:
-        if queue_name in BATCHED:
-            # Without the delayed twin: nothing may be scheduled outside PostgreSQL.
-            if queue_name not in self.queues:
-                self.emit_before("declare_queue", queue_name)
-                self.queues.add(queue_name)
-                self.emit_after("declare_queue", queue_name)
-            return
-        super().declare_queue(queue_name)
+        """Without Dramatiq's delayed twin: nothing may be scheduled outside PostgreSQL."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        if delay is not None and message.queue_name in BATCHED:
+        if delay is not None:
             raise Misconfigured("delayed messages are not used here: set next_attempt_at in PostgreSQL")
         return super().enqueue(message, delay=delay)
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
-        if queue_name not in BATCHED:
-            return super().consume(queue_name, prefetch, timeout)
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> BatchConsumer:  # noqa: ARG002
+        """Dramatiq asks for another one after each error."""
         fetch = partial(self.do_fetch, queue_name)
-        previous = self.consumers.get(queue_name)
         poll_s = PROMPT_POLL_S if queue_name == Queue.SEND else BUSY_POLL_S
         consumer = BatchConsumer(
             self.client,
@@ -83,11 +75,13 @@ class CarillonBroker(RedisBroker):
             prefetch,
             fetch,
             self._function_of,
-            self._closed,
+            self.intake_closed,
             poll_s,
         )
-        if previous is not None:
+        if (previous := self.consumers.get(queue_name)) is not None:
             consumer.take_over(previous)
+            # A server that was made a replica keeps its connections: only new ones lead to the one in its place.
+            self.client.connection_pool.disconnect(inuse_connections=False)
         self.consumers[queue_name] = consumer
         return consumer
 
@@ -98,14 +92,10 @@ class CarillonBroker(RedisBroker):
         """The pipeline is done with these messages. Safe from any thread."""
         self.consumers[queue_name].finished(message_ids)
 
-    @property
-    def is_closed_for_intake(self) -> bool:
-        return self._closed.is_set()
-
     def close_intake(self) -> None:
-        """When it returns, no actor of a batched queue is called any more. It waits for one at most, never for Redis.
-        Safe from any thread."""
-        self._closed.set()
+        """When it returns, no actor is called any more. It waits for one at most, never for Redis. Safe from any
+        thread."""
+        self.intake_closed.set()
         for consumer in tuple(self.consumers.values()):
             consumer.await_actor()
 

@@ -19,9 +19,7 @@ import structlog
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed
-from redis import ConnectionError as RedisConnectionError
-from redis import Redis
-from redis import TimeoutError as RedisTimeoutError
+from redis import Redis, RedisError
 
 log = structlog.get_logger(__name__)
 
@@ -167,9 +165,13 @@ class BatchConsumer(Consumer):
         self._finished = previous._finished
 
     def close(self) -> None:
-        """Raises ConnectionClosed without a server: anything else would end Dramatiq's thread for good."""
-        with _in_dramatiqs_words():
+        """Raises nothing: it would end Dramatiq's thread for good."""
+        try:
             self.flush()
+        except RedisError:
+            pass  # as Dramatiq has just logged; what is finished stays so, for the next consumer
+        except Exception:
+            log.exception("consumer.not_flushed", queue=self._queue_key)
 
     def _flush_if_due(self) -> None:
         waited = time.monotonic() - self._flushed_at
@@ -196,8 +198,9 @@ class BatchConsumer(Consumer):
 
 @contextmanager
 def _in_dramatiqs_words() -> Iterator[None]:
-    """Dramatiq connects again after its own errors only."""
+    """Dramatiq begins again after its own errors only. Every error of Redis is taken for an outage: one that is full,
+    loads, cannot save or was made a replica will take writes again, or another in its place."""
     try:
         yield
-    except (RedisConnectionError, RedisTimeoutError) as error:
+    except RedisError as error:
         raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]

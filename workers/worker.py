@@ -12,7 +12,7 @@ import itertools
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dramatiq
 import structlog
@@ -117,6 +117,11 @@ class WorkerProcess:
     def start(self) -> None:
         self.worker.start()
 
+    def health(self) -> Mapping[str, bool]:
+        """Whether each queue's consumer still lives: one that has ended comes back with a restart only. A Redis that is
+        away ends none, and no restart would help."""
+        return {str(queue): thread.is_alive() for queue, thread in tuple(self.worker.consumers.items())}
+
     async def stop(self) -> None:
         """Drains; see above."""
         self.broker.close_intake()
@@ -155,7 +160,7 @@ async def run(settings: Settings) -> None:
     async with running(settings, pool_size=POOL_SIZE, keyed=True) as runtime:
         rules()  # read now: the first intent's transaction would wait for it
         process = WorkerProcess(runtime)
-        port = metrics.serve(settings.metrics_host, settings.metrics_port, dict)
+        port = metrics.serve(settings.metrics_host, settings.metrics_port, process.health)
         process.start()
         keeper = Keeper(MediaFetch(runtime))
         fetching = asyncio.create_task(keeper.keep())

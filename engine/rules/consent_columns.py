@@ -50,8 +50,8 @@ def given_at(text: str, now: datetime) -> datetime | None:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    return at if _EARLIEST <= at <= now else None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at.astimezone(UTC) if _EARLIEST <= at <= now else None  # at the calendar's very ends it would overflow
 
 
 @lru_cache(maxsize=1024)

@@ -25,11 +25,6 @@ _RESERVE = text("""
     on conflict (number) where state <> 'released' do nothing returning id
 """)
 _SET_CARRIER_ID = text("update dids set carrier_number_id = :carrier_id where id = :id")
-_CARRIER_ID = text("update dids set carrier_number_id = :carrier_id where id = :id")
-_FIND = text("""
-    select id, carrier, carrier_number_id from dids
-     where account_id = :account_id and number = :number and state <> 'released'
-""")
 _CARRIER_ID = text("select carrier_number_id from dids where id = :id")
 
 

@@ -1,15 +1,19 @@
 """Which short windows a create counts against."""
 
+from collections.abc import Collection
 from functools import partial
 
+import pytest
 from redis.asyncio import Redis
 
-from engine.clock import Clock, boottime
-from engine.dispatch.campaigns import read_campaigns
+from engine.clock import Clock, boottime, under
+from engine.dispatch.campaigns import CampaignFacts, read_campaigns
 from engine.dispatch.hints import Hint
-from engine.dispatch.lanes import LaneBook, lanes_of
+from engine.dispatch.lanes import KEEP_S, LaneBook, lanes_of
+from engine.dispatch.pipeline import LONGEST_WAIT_S
 from engine.limits.slots import Lane, SendSlots
 from engine.settings import Settings
+from engine.simulation.timeline import VirtualTime
 from engine.store import campaigns
 from tests.dispatch.conftest import World
 
@@ -54,3 +58,26 @@ async def test_a_carrier_that_refuses_a_text_holds_up_one_off_texts_too(
 
 def test_an_unknown_campaign_has_lanes_for_it_gets_no_intent() -> None:
     assert lanes_of(7, None, SETTINGS).own.key == "campaign:7"
+
+
+async def test_a_campaign_that_nobody_asks_for_is_forgotten_and_no_other() -> None:
+    async def nothing(_ids: Collection[int]) -> dict[int, CampaignFacts]:
+        return {}
+
+    ended, running, late = (Hint(1, campaign, 1, 1, "+12125550142", 5, "+12135550100") for campaign in (7, 8, 9))
+    time = VirtualTime()
+    with under(time):
+        book = LaneBook(nothing, SETTINGS)
+        await book.refresh([ended.campaign_id, running.campaign_id])
+        for _ in range(3):
+            await book.refresh([late.campaign_id])
+            time.now_us += round((KEEP_S + 1) * 1e6)
+            await book.refresh([running.campaign_id])
+            assert book.of(late).own.key == "campaign:9"  # of a create that was under way while the machine slept
+        assert book.of(running).own.key == "campaign:8"
+        with pytest.raises(KeyError):
+            book.of(ended)
+
+
+def test_lanes_are_kept_for_longer_than_a_hint_waits_and_its_ticket_lasts() -> None:
+    assert 5 * (LONGEST_WAIT_S + SETTINGS.ticket_s + SETTINGS.carrier_timeout_s) < KEEP_S

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.rules.area_codes import area_codes, canadian_zones
+from engine.rules.area_codes import area_codes
 from engine.rules.data import build_area_codes
 from engine.rules.zones import zone_names
 
@@ -41,11 +41,6 @@ def test_overlays_share_their_zones() -> None:
             codes = overlay.split("/")
             if len(codes) == 2:
                 assert area_codes()[codes[0]].zones == area_codes()[codes[1]].zones
-
-
-def test_canadian_zones_are_apart_from_american_ones() -> None:
-    american = {zone for area in area_codes().values() if area.country == "US" for zone in area.zones}
-    assert not american & canadian_zones()
 
 
 def test_the_committed_file_is_what_the_generator_makes() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.rules.caller_id import SELECTIONS, DidFacts, Pool, Strategy, choose, permitted
+from engine.rules.caller_id import SELECTIONS, DidFacts, Pool, Strategy, choose
 
 LOCAL = Strategy("round_robin", local_presence=True)
 ANY = Strategy("round_robin")
@@ -101,11 +101,3 @@ def test_the_pool_agrees_with_choosing_one_by_one(
         if expected:
             used = did(expected.id, expected.number, tokens=expected.tokens - 1, recent_uses=expected.recent_uses + 1)
             dids = [used if facts.id == used.id else facts for facts in dids]
-
-
-def test_permitted_by_number_or_area_code() -> None:
-    assert permitted(SAN_FRANCISCO, ())
-    assert permitted(SAN_FRANCISCO, ("415",))
-    assert permitted(SAN_FRANCISCO, (LOS_ANGELES, SAN_FRANCISCO))
-    assert not permitted(SAN_FRANCISCO, ("213", LOS_ANGELES))
-    assert not permitted("+442079460018", ("213",))

@@ -1,12 +1,14 @@
 """The consent matrix, row by row, and consent as an import's columns say it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from engine.rules import consent_columns
 from engine.rules.consent import LABELS, Consent, needed
-from engine.rules.consent_columns import Given
+from engine.rules.consent_columns import Given, given_at
 from engine.rules.purpose import Purpose
 from engine.rules.whereabouts import whereabouts
 from engine.rules.window import binding_rows
@@ -17,6 +19,9 @@ NOW = datetime(2026, 3, 11, 18, 0, tzinfo=UTC)
 NEW_YORK, CONNECTICUT, NEW_JERSEY, ARIZONA, FLORIDA, WASHINGTON = (
     *("+12125550123", "+12035550123", "+12015550123", "+16025550123", "+13055550123", "+12065550123"),
 )
+ENDS_OF_TIME = ("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+01:00")  # in UTC no year of Python's has them
+A_MINUTE_LESS_THAN_A_DAY = timedelta(hours=23, minutes=59)
+OFFSETS = st.timedeltas(-A_MINUTE_LESS_THAN_A_DAY, A_MINUTE_LESS_THAN_A_DAY).map(timezone)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +96,24 @@ def test_columns_are_read(row: dict[str, str], expected: Given | None) -> None:
         ({"consent": "express", "consent_at": "last week"}, "is no past time"),
         ({"consent": "express", "consent_at": "2026-03-12"}, "is no past time"),  # tomorrow
         ({"consent": "express", "consent_at": "1875-01-01"}, "is no past time"),
+        *(({"consent": "express", "consent_at": at}, "is no past time") for at in ENDS_OF_TIME),
     ],
 )
 def test_columns_that_cannot_be_read_say_why(row: dict[str, str], fault: str) -> None:
     found = consent_columns.read(row, NOW)
     assert isinstance(found, str)
     assert fault in found
+
+
+@given(at=st.datetimes(timezones=st.none() | OFFSETS))
+@example(at=datetime.fromisoformat(ENDS_OF_TIME[0]))
+@example(at=datetime.fromisoformat(ENDS_OF_TIME[1]))
+def test_every_time_is_taken_as_it_is_or_not_at_all(at: datetime) -> None:
+    moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+    is_past = datetime(1991, 12, 20, tzinfo=UTC) <= moment <= NOW
+    found = given_at(at.isoformat(), NOW)
+    assert found == (moment if is_past else None)
+    assert found is None or found.tzinfo is UTC
 
 
 def test_a_file_without_the_column_says_nothing() -> None:

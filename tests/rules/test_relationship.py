@@ -96,6 +96,8 @@ def test_rows_of_an_operator_only_narrow(flags: str, registry: str, is_excused: 
         ({"last_inquiry_at": "2026-10-01T10:00:00+02:00"}, asked("2026-10-01T08:00:00")),
         ({"last_purchase_at": "10/01/2026"}, STRANGER),
         ({"last_purchase_at": "2026-11-30"}, STRANGER),  # yet to come
+        ({"last_purchase_at": "9999-12-31T23:59:59-05:00"}, STRANGER),  # in UTC no year of Python's has it
+        ({"last_inquiry_at": "0001-01-01T00:00:00+01:00"}, STRANGER),
         ({"last_purchase_at": None}, STRANGER),
     ],
 )

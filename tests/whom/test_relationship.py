@@ -63,6 +63,7 @@ async def test_a_customer_may_be_called_and_the_decision_says_why(
     [
         (PERSON, {"last_purchase_at": "2024-01-01"}),
         (PERSON, {"last_purchase_at": "last week"}),
+        (PERSON, {"last_purchase_at": "9999-12-31T23:59:59-05:00"}),  # it broke the batch of everybody in it
         (PERSON, {"last_inquiry_at": "2025-06-01"}),
         (IN_PENNSYLVANIA, {"last_inquiry_at": LAST_WEEK}),
     ],

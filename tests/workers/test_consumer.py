@@ -53,9 +53,7 @@ def client(servers: Servers) -> Iterator[SyncRedis]:
 
 
 def consume(broker: CarillonBroker, prefetch: int = 100) -> BatchConsumer:
-    consumer = broker.consume(Queue.DIAL, prefetch=prefetch)
-    assert isinstance(consumer, BatchConsumer)
-    return consumer
+    return broker.consume(Queue.DIAL, prefetch=prefetch)
 
 
 async def test_dramatiq_reads_what_we_enqueue(servers: Servers, queue_redis: Redis) -> None:
@@ -148,6 +146,15 @@ async def test_a_new_consumer_takes_over_what_the_old_one_held(
     assert client.hlen("dramatiq:dial.msgs") == 1
 
 
+def test_a_new_consumer_uses_no_connection_of_the_old_one(broker: CarillonBroker) -> None:
+    """Their server may have been made a replica, which keeps them and refuses every write."""
+    consume(broker)
+    before = broker.client.client_id()
+    assert broker.client.client_id() == before
+    consume(broker)
+    assert broker.client.client_id() != before
+
+
 async def test_what_is_handed_back_is_read_by_another_worker(
     servers: Servers, broker: CarillonBroker, queue_redis: Redis, calls: list[Received]
 ) -> None:
@@ -201,8 +208,7 @@ async def test_the_intake_is_closed_when_the_actor_under_way_has_returned(
         filling = asyncio.create_task(asyncio.to_thread(next, consume(broker)))
         assert await asyncio.to_thread(begun.wait, 20)
         closing_intake = asyncio.create_task(asyncio.to_thread(broker.close_intake))
-        while not broker.is_closed_for_intake:  # noqa: ASYNC110 — another thread sets it
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(broker.intake_closed.wait, 20)
         assert not closing_intake.done()
         go_on.set()
         await closing_intake

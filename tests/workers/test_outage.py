@@ -1,5 +1,6 @@
 """A worker outlives its Redis: it goes on with the next one, and has forgotten no message that it holds."""
 
+import asyncio
 import signal
 import threading
 from collections.abc import Iterator
@@ -57,6 +58,46 @@ async def test_a_worker_takes_work_again_after_redis_was_away(running: RunningSe
             worker.stop()
 
 
+@pytest.mark.parametrize(
+    ("refuse", "accept"),
+    [
+        ("config set maxmemory 1", "config set maxmemory 0"),  # OOM
+        ("replicaof 127.0.0.1 1", "replicaof no one"),  # READONLY, as after a failover
+    ],
+)
+async def test_a_worker_takes_work_again_after_redis_refused_to_write(
+    running: RunningServers, refuse: str, accept: str
+) -> None:
+    came = threading.Semaphore(0)
+    url = running.servers.redis_queue_url
+    with closing(CarillonBroker(url, middleware=[])) as broker, SyncRedis.from_url(url) as client:
+
+        @dramatiq.actor(broker=broker, queue_name=Queue.DIAL, actor_name=Actor.PLACE_CALL)
+        def place_call(*args: object) -> None:
+            came.release()
+
+        worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
+        worker.start()
+        try:
+            await send(running, 1)
+            assert came.acquire(timeout=20)
+            client.execute_command(refuse)
+            await until_refused(client, 6)  # the fetch and, twice, the flush of its close: two rounds
+            client.execute_command(accept)
+            await send(running, 1)
+            assert came.acquire(timeout=20)
+        finally:
+            client.execute_command(accept)
+            worker.stop()
+
+
+async def until_refused(client: SyncRedis, times: int) -> None:
+    client.config_resetstat()
+    async with asyncio.timeout(20):
+        while client.info("stats")["total_error_replies"] < times:  # noqa: ASYNC110 — Redis tells nobody
+            await asyncio.sleep(0)
+
+
 async def test_what_was_finished_while_redis_was_away_is_acknowledged_later(running: RunningServers) -> None:
     with closing(CarillonBroker(running.servers.redis_queue_url, middleware=[])) as broker:
         calls: list[Received] = []
@@ -72,7 +113,8 @@ async def test_what_was_finished_while_redis_was_away_is_acknowledged_later(runn
         running.end("redis", signal.SIGKILL)
         consumer.finished([each.id for each in calls])
         with pytest.raises(ConnectionClosed):
-            consumer.close()
+            next(consumer)
+        consumer.close()
         running.start_again("redis")
         await send(running, 2)
         again = broker.consume(Queue.DIAL, prefetch=2)
