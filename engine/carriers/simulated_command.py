@@ -50,6 +50,7 @@ from engine.carriers.port import (
     Ticket,
 )
 from engine.carriers.simulated_numbers import CommandNumbers
+from engine.carriers.talk import talk_s
 
 _EVENTS = {
     "call.ringing": EventKind.RINGING,
@@ -301,7 +302,7 @@ def _incoming_call(envelope: Any, data: Any, payload: Any) -> InboundCall:
         to=str(payload["to"]),
         stage=stage,
         occurred_at=datetime.fromisoformat(data["occurred_at"]),
-        duration_s=int(payload["duration_secs"]) if stage is CallStage.ENDED else None,
+        duration_s=talk_s(payload["duration_secs"]) if stage is CallStage.ENDED else None,
         raw=envelope,
     )
 
@@ -321,7 +322,7 @@ def _event(envelope: Any) -> CarrierEvent:
         amd=_AMD[payload["result"]] if kind is EventKind.AMD else None,
         end=_END.get(payload.get("hangup_cause"), EndReason.FAILED) if kind is EventKind.CALL_ENDED else None,
         error=_carrier_error(str(code), payload) if code else None,
-        duration_s=int(payload["duration_secs"]) if kind is EventKind.CALL_ENDED else None,
+        duration_s=talk_s(payload["duration_secs"]) if kind is EventKind.CALL_ENDED else None,
         digit=str(payload.get("digit", "")),
         raw=envelope,
     )

@@ -50,6 +50,7 @@ from engine.carriers.port import (
     Ticket,
 )
 from engine.carriers.simulated_numbers import DocumentNumbers
+from engine.carriers.talk import talk_s
 
 _EVENTS = {
     "ringing": EventKind.RINGING,
@@ -340,7 +341,7 @@ def _incoming_call(form: Mapping[str, str]) -> InboundCall:
         to=form["To"],
         stage=stage,
         occurred_at=datetime.fromisoformat(form["Timestamp"]),
-        duration_s=int(form["CallDuration"]) if stage is CallStage.ENDED else None,
+        duration_s=talk_s(form["CallDuration"]) if stage is CallStage.ENDED else None,
         raw=dict(form),
     )
 
@@ -359,7 +360,7 @@ def _event(form: Mapping[str, str], ref: str) -> CarrierEvent:
         amd=_AMD[form["AnsweredBy"]] if kind is EventKind.AMD else None,
         end=_end(form["CallStatus"], code) if kind is EventKind.CALL_ENDED else None,
         error=CarrierError(*_fault(code, form)) if code else None,
-        duration_s=int(form["CallDuration"]) if kind is EventKind.CALL_ENDED else None,
+        duration_s=talk_s(form["CallDuration"]) if kind is EventKind.CALL_ENDED else None,
         digit=form.get("Digits", ""),
         raw=dict(form),
     )

@@ -6,11 +6,11 @@ What settling decides a carrier must do (hand over, play, hang up) is commanded 
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,13 +26,16 @@ from engine.dispatch.hints import Job, by_queue
 from engine.dispatch.intent import Intent
 from engine.dispatch.settle import SettleContext, SettleResult, reports_of, settle, settle_callbacks
 from engine.dispatch.tempo import BatchSize
-from engine.dispatch.watch import watch_attempts
+from engine.dispatch.watch import Lookups, watch_attempts
+from engine.ids import attempt_ref
 from engine.jobs import Queue
 from engine.rules.attempt import AttemptState
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
 
 log = structlog.get_logger(__name__)
+
+_OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
 WATCH_BATCH = 4  # messages of up to 100 attempts
@@ -87,6 +90,7 @@ class Settling:
             wait_s=settings.settle_wait_s,
             take=lambda waiting, _limit: take_batch(waiting, self._size.rows),
         )
+        self._lookups = Lookups(carriers, self._learn, settings.carrier_timeout_s)
         self._watches: Batcher[_Watch] = Batcher(self._watch, limit=WATCH_BATCH, lanes=1, wait_s=settings.settle_wait_s)
 
     def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None:
@@ -102,7 +106,8 @@ class Settling:
         self._watches.submit(_Watch(message_id, keys))
 
     async def drain(self) -> None:
-        """Returns when everything submitted is written and commanded."""
+        """Returns when everything submitted is written and commanded, but for look-ups that have not begun."""
+        await self._lookups.close()
         await self._watches.finish()
         await self._batcher.flush()
         while self._commands:  # what comes of them may lead to further ones
@@ -115,23 +120,29 @@ class Settling:
         self._batcher.submit_many([learned])
         await learned.settled
 
-    async def _settle(self, work: list[_Work], lane: int) -> None:
-        """A batch that cannot be folded is halved until what is wrong with it stands alone.
+    async def _settle(self, work: list[_Work], _lane: int) -> None:
+        """Its messages are finished, whatever became of them: kept, they would take their place in the prefetch for
+        ever. What is not settled is left to the watch and to the sweep of the inbox."""
+        await self._settle_or_halve(work)
+        self._finish(work)
 
-        That is left to the watch and to the sweep of the inbox. Its message is finished: kept, it would take its place
-        in the prefetch for ever.
-        """
+    async def _settle_or_halve(self, work: Sequence[_Work]) -> None:
+        """What cannot be folded or written is halved, within messages too, until one callback or attempt that is wrong
+        stands alone: those that share its message are other tenants'."""
         try:
             await self._settle_together(work)
-        except Exception:
-            log.exception("settle.impossible", size=len(work))
-            if len(work) == 1:
-                self._finish(work)
+        except Exception as error:
+            parts = singles(work)
+            if len(parts) < 2:
+                log.exception("settle.impossible", **_subject(work[0]))
                 return
-            for half in (work[: len(work) // 2], work[len(work) // 2 :]):
-                await self._settle(half, lane)
+            log.warning("settle.halved", size=len(parts), error=repr(error))
+        else:
+            return
+        for half in (parts[: len(parts) // 2], parts[len(parts) // 2 :]):
+            await self._settle_or_halve(half)
 
-    async def _settle_together(self, work: list[_Work]) -> None:
+    async def _settle_together(self, work: Sequence[_Work]) -> None:
         answers = [each for each in work if isinstance(each, Answer)]
         callbacks = [each for each in work if isinstance(each, _Callbacks)]
         learned = [each for each in work if isinstance(each, _Learned)]
@@ -150,7 +161,6 @@ class Settling:
                 told.setdefault(key, []).extend(found)
         await self._carry_out(told, known, ids)
         _count(answers)
-        self._finish(work)
 
     def _finish(self, work: Sequence[_Work]) -> None:
         for queue, ids in by_queue(each.job for each in work if isinstance(each, Answer)).items():
@@ -188,10 +198,11 @@ class Settling:
         task.add_done_callback(self._commands.discard)
 
     async def _watch(self, work: list[_Watch], _lane: int) -> None:
-        """Its messages are finished also when it fails, as above: the coordinator asks again."""
+        """Its messages are finished while look-ups are under way, and also when it fails: the coordinator asks again
+        for as long as nothing is written."""
         keys = {key for message in work for key in message.keys}
         try:
-            await watch_attempts(self._engine, keys, self._carriers, self._context, self._learn)
+            await watch_attempts(self._engine, keys, self._context, self._lookups, self._learn)
         finally:
             self._finished(Queue.SETTLE, [message.message_id for message in work])
 
@@ -207,6 +218,27 @@ def take_batch(waiting: deque[_Work], limit: int) -> list[_Work]:
     return batch
 
 
+def singles(work: Iterable[_Work]) -> list[_Work]:
+    """The same, each item with a single callback or attempt."""
+    found: list[_Work] = []
+    for each in work:
+        if isinstance(each, _Callbacks):
+            found += [each._replace(ids=[callback_id]) for callback_id in each.ids]
+        elif isinstance(each, _Learned):
+            found += [each._replace(told={key: told}) for key, told in each.told.items()]
+        else:
+            found.append(each)
+    return found
+
+
+def _subject(single: _Work) -> dict[str, object]:
+    """What the log calls it."""
+    if isinstance(single, _Callbacks):
+        return {"callbacks": single.ids}
+    keys = [single.intent.key] if isinstance(single, Answer) else single.told
+    return {"attempts": [attempt_ref(*key) for key in keys]}
+
+
 def _count(answers: Sequence[Answer]) -> None:
     outcomes = Counter((each.intent.campaign.carrier, each.receipt.outcome) for each in answers)
     for (carrier, outcome), count in outcomes.items():
@@ -216,10 +248,11 @@ def _count(answers: Sequence[Answer]) -> None:
 
 
 async def _persist(attempt: Callable[[], Awaitable[SettleResult]]) -> SettleResult | None:
+    """None when PostgreSQL stays away. Raises whatever else it says: the same would come of the same batch again."""
     for pause_s in (*RETRIES_S, None):
         try:
             return await attempt()
-        except (DBAPIError, PoolTimeout) as error:
+        except _OUTAGES as error:
             if pause_s is None:
                 log.exception("settle.failed")
                 return None
@@ -228,9 +261,9 @@ async def _persist(attempt: Callable[[], Awaitable[SettleResult]]) -> SettleResu
     return None
 
 
-def _words(error: DBAPIError | PoolTimeout) -> str:
+def _words(error: OperationalError | InterfaceError | PoolTimeout) -> str:
     """What the driver said, without the statement and its parameters."""
-    return str(error.orig if isinstance(error, DBAPIError) else error)
+    return str(error if isinstance(error, PoolTimeout) else error.orig)
 
 
 def view_of(intent: Intent) -> AttemptView:

@@ -5,18 +5,22 @@ after every deadline of the create has passed, and what it knows is folded like 
 carrier whose look-up is authoritative, and only for a create that was never answered and was doubtful before this look:
 its worker saw it end so, or an earlier look found no answer and as much time has passed since as a create may take. The
 row's own times would not do: they are another machine's, and clocks are set.
+
+Nothing waits for a look-up: one that is lost, or not begun, leaves its row as it is, and the coordinator asks for that
+again within seconds.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.carriers.port import Lookup, LookupState
-from engine.clock import real_now
+from engine.clock import boottime, real_now
 from engine.dispatch import facts, opening
 from engine.dispatch.commands import Carriers, Learn
 from engine.dispatch.facts import AttemptKey, Campaign
@@ -35,18 +39,58 @@ LOOKUPS_AT_ONCE = 32
 Watched = tuple[AttemptView, Campaign]
 
 
+class Lookups:
+    """What this process asks carriers: `LOOKUPS_AT_ONCE` together, of all batches, one at a time of each attempt."""
+
+    def __init__(self, carriers: Carriers, learn: Learn, patience_s: float) -> None:
+        """One whose turn does not come within `patience_s` is given up: its row was read too long ago to decide by."""
+        self._carriers = carriers
+        self._learn = learn
+        self._patience_s = patience_s
+        self._permits = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        self._under_way: dict[AttemptKey, asyncio.Task[None]] = {}
+        self._is_closing = False
+
+    def begin(self, asked: Iterable[Watched], now: datetime) -> None:
+        for view, campaign in asked:
+            key = _key(view)
+            if key not in self._under_way and not self._is_closing:
+                task = asyncio.create_task(self._look_up(view, campaign, is_hopeless(view, campaign, now)))
+                self._under_way[key] = task
+                task.add_done_callback(partial(self._forget, key))
+
+    async def flush(self) -> None:
+        """Returns when none waits and none is under way."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values())
+
+    async def close(self) -> None:
+        """Begins no more, and returns when what is being asked is learned: a carrier's timeout bounds it."""
+        self._is_closing = True
+        await self.flush()
+
+    async def _look_up(self, view: AttemptView, campaign: Campaign, is_last: bool) -> None:
+        too_late = boottime() + self._patience_s
+        async with self._permits:
+            if self._is_closing or boottime() >= too_late:
+                return
+            lookup, is_authoritative = await _look_up(view, campaign, self._carriers)
+        await self._learn({_key(view): learn(view, lookup, is_authoritative, is_last)})
+
+    def _forget(self, key: AttemptKey, _task: asyncio.Task[None]) -> None:
+        del self._under_way[key]
+
+
 async def watch_attempts(
-    engine: AsyncEngine, keys: Collection[AttemptKey], carriers: Carriers, context: SettleContext, learn: Learn
+    engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext, lookups: Lookups, learn: Learn
 ) -> None:
-    """Learns what is to be known now of those among `keys` whose time has come."""
+    """Learns what can be known at once of those among `keys` whose time has come, and begins to look up the others."""
     due = await read_due(engine, keys, context)
     now = context.clock.now()
-    asked = [each for each in due if needs_lookup(*each, now)]
+    lookups.begin([each for each in due if needs_lookup(*each, now)], now)
     # A look-up may take its whole timeout: a person who waits for a word must not wait for that too.
     if prompt := {_key(view): [reports.CHECK] for view, campaign in due if not needs_lookup(view, campaign, now)}:
         await learn(prompt)
-    if asked:
-        await learn(await _look_up_all(asked, carriers, now))
 
 
 async def read_due(engine: AsyncEngine, keys: Collection[AttemptKey], context: SettleContext) -> list[Watched]:
@@ -75,20 +119,6 @@ def is_hopeless(view: AttemptView, campaign: Campaign, now: datetime) -> bool:
     if isinstance(campaign.plan, SmsPlan):
         return sms_flow.is_hopeless(view, campaign.plan, now)
     return call_flow.is_hopeless(view, campaign.plan, now)
-
-
-async def _look_up_all(
-    asked: Sequence[Watched], carriers: Carriers, now: datetime
-) -> Mapping[AttemptKey, Sequence[Report]]:
-    permits = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-
-    async def look_up(view: AttemptView, campaign: Campaign) -> list[Report]:
-        async with permits:
-            lookup, is_authoritative = await _look_up(view, campaign, carriers)
-        return learn(view, lookup, is_authoritative, is_hopeless(view, campaign, now))
-
-    learned = await asyncio.gather(*(look_up(view, campaign) for view, campaign in asked))
-    return {_key(view): found for (view, _), found in zip(asked, learned, strict=True)}
 
 
 async def _look_up(view: AttemptView, campaign: Campaign, carriers: Carriers) -> tuple[Lookup, bool]:

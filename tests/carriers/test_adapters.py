@@ -108,6 +108,20 @@ def test_dtmf() -> None:
     assert read_form(form(CallbackEvent="dtmf", Digits="5")).digit == "5"
 
 
+@pytest.mark.parametrize(
+    ("reported", "known"), [(0, 0), (2**31 - 1, 2**31 - 1), (2**31, None), (-1, None), (10**30, None)]
+)
+def test_a_duration_that_no_row_can_hold_is_no_duration(reported: int, known: int | None) -> None:
+    """One such callback kept all that were settled together with it from being written."""
+    ended = envelope("call.hangup", duration_secs=str(reported))
+    assert read_json(orjson.dumps(ended)).duration_s == known
+    assert read_form(form(CallbackEvent="completed", CallDuration=str(reported))).duration_s == known
+    ended["data"]["payload"] |= {"direction": "incoming", "from": "+12125550101", "to": "+12135550100"}
+    assert read_json(orjson.dumps(ended)).duration_s == known
+    incoming = form(CallStatus="completed", CallDuration=str(reported), Direction="inbound", From="1", To="2")
+    assert read_form(incoming).duration_s == known
+
+
 def test_every_word_of_the_network_is_known_to_the_adapters() -> None:
     kinds = set(command_shape._EVENT_TYPES.values()) - {"message.finalized"}
     assert kinds | {"call.machine.greeting.ended"} <= simulated_command._EVENTS.keys()

@@ -1,34 +1,45 @@
-"""What the workers learn, settled in batches: whole in spite of a broken row, and of a database that is away."""
+"""What the workers learn, settled in batches: whole in spite of a broken row, of a database that is away, and of
+carriers that do not answer."""
+
+import asyncio
+from datetime import timedelta
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from structlog.testing import capture_logs
 
 from engine.carriers.instant import Instant
+from engine.carriers.port import Ack, Carrier, Receipt
 from engine.carriers.port import Outcome as Answered
-from engine.carriers.port import Receipt
 from engine.clock import Clock
 from engine.dispatch import settling
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Job
 from engine.dispatch.intent import IntentContext, commit_intents
-from engine.dispatch.settle import SettleResult
+from engine.dispatch.settle import SettleResult, settle
 from engine.dispatch.settling import Settling
-from engine.rules.attempt import AttemptState
+from engine.dispatch.watch import LOOKUPS_AT_ONCE
+from engine.ids import attempt_ref
+from engine.rules import reports
+from engine.rules.attempt import AgentState, AttemptState
 from engine.rules.prospect import Outcome
-from engine.rules.telephony import Channel, EventKind
+from engine.rules.telephony import Amd, CarrierError, Channel, EndReason, EventKind, Fault
 from engine.store.database import connect
-from tests.dispatch.attempts import assert_adds_up, context, event, human, inbox, reserve
+from tests.dispatch.attempts import assert_adds_up, context, event, heard, human, inbox, reserve
 from tests.dispatch.conftest import World
-from tests.dispatch.test_settle import PHONES, attempt
+from tests.dispatch.test_settle import AGENT, PHONES, attempt
+from tests.dispatch.test_watch import Scripted, due, learning
+
+PATIENCE_S = 20  # of a test, on a slow machine
 
 
 class Workers:
     """A worker's settling, and the messages that it has finished."""
 
-    def __init__(self, world: World, clock: Clock) -> None:
+    def __init__(self, world: World, clock: Clock, carrier: Carrier | None = None) -> None:
         self.finished: list[str] = []
-        carriers = {"simulated-command": Instant()}
+        carriers = {"simulated-command": carrier or Instant()}
         self.settling = Settling(world.db, carriers, context(clock), lambda _queue, ids: self.finished.extend(ids))
 
 
@@ -70,6 +81,95 @@ async def test_one_report_that_cannot_be_read_holds_up_no_other(world: World, cl
     assert sorted(worker.finished) == sorted(f"message {callback_id}" for callback_id in ids)
 
 
+@pytest.mark.parametrize("broken", ['{"kind": "of another world"}', '{"duration_s": 2147483648}'])
+async def test_a_broken_callback_holds_up_no_neighbour_of_its_message(world: World, clock: Clock, broken: str) -> None:
+    """The api and the sweep of the inbox put up to a hundred into one message, of all tenants."""
+    campaign = await world.campaign(phones=PHONES[:5])
+    keys = await reserve(world, campaign, clock)
+    ids = await inbox(world, [event(key, EventKind.CALL_ENDED, end=EndReason.BUSY) for key in keys])
+    await world.execute(
+        "update carrier_callbacks set event = event || cast(:event as jsonb) where id = :id", event=broken, id=ids[2]
+    )
+    worker = Workers(world, clock)
+    with capture_logs() as lines:
+        worker.settling.settle("message", ids)
+        await worker.settling.drain()
+    states = [(await attempt(world, key)).state for key in keys]
+    assert states == [*[AttemptState.ENDED] * 2, AttemptState.RESERVED, *[AttemptState.ENDED] * 2]
+    left = await world.execute("select id from carrier_callbacks where processed_at is null")
+    assert left == [(ids[2],)]
+    assert [line["log_level"] for line in lines if line["event"] == "settle.impossible"] == ["error"]
+    assert "settle.retried" not in [line["event"] for line in lines]
+    assert worker.finished == ["message"]
+
+
+async def test_an_attempt_that_cannot_be_folded_holds_up_no_other_lost_command(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:3])
+    keys = await reserve(world, campaign, clock)
+    busy = Ack(ok=False, error=CarrierError(Fault.UNKNOWN, "503", retryable=True))
+    carrier = Scripted(acks=[busy] * 3)
+    verdicts = {key: [heard(key, EventKind.ANSWERED), heard(key, EventKind.AMD, amd=Amd.HUMAN)] for key in keys}
+    await learning(world, carrier, clock)(verdicts)
+    await due(world)
+    of_another_world = "update attempts set command = '{}' where prospect_id = :id"
+    await world.execute(of_another_world, id=keys[1].prospect_id)
+    worker = Workers(world, clock, carrier)
+    worker.settling.watch("message", keys)
+    await worker.settling.drain()
+    assert [(await attempt(world, key)).command for key in keys] == [None, {}, None]
+    assert len(carrier.commands) == 3 + 2
+    assert worker.finished == ["message"]
+
+
+async def test_a_person_without_an_agent_waits_for_no_look_up_of_another_batch(world: World, clock: Clock) -> None:
+    campaign = await world.campaign(phones=PHONES[:2], agent=AGENT)
+    waiting, doubtful = await reserve(world, campaign, clock)
+    carrier = Scripted(hold=asyncio.Event())
+    worker = Workers(world, clock, carrier)
+    await due(world)
+    worker.settling.watch("doubtful", [doubtful])
+    await asyncio.wait_for(carrier.asking.get(), PATIENCE_S)
+
+    await settle(world.db, {waiting: [heard(waiting, EventKind.ANSWERED)]}, context(clock))
+    await settle(world.db, {waiting: [reports.command_done(1)]}, context(clock))
+    late = clock.now() - timedelta(seconds=2)
+    await due(world)
+    await world.execute("update attempts set answered_at = :at where answered_at is not null", at=late)
+    worker.settling.watch("waiting", [waiting, doubtful])
+    await asyncio.wait_for(carrier.commanded.wait(), PATIENCE_S)
+
+    assert (await attempt(world, waiting)).agent_state == AgentState.FAILED
+    assert carrier.asked == [attempt_ref(*doubtful)]  # which is not asked for twice at once
+    carrier.hold.set()  # type: ignore[union-attr]
+    await worker.settling.drain()
+    assert (await attempt(world, doubtful)).state == AttemptState.UNKNOWN
+    assert worker.finished == ["doubtful", "waiting"]
+
+
+async def test_a_drain_waits_for_look_ups_under_way_and_begins_no_other(world: World, clock: Clock) -> None:
+    """The coordinator asks again for those that were not begun."""
+    campaign = await world.campaign(phones=[f"+1212555{n:04d}" for n in range(LOOKUPS_AT_ONCE + 2)])
+    keys = await reserve(world, campaign, clock)
+    await due(world)
+    carrier = Scripted(hold=asyncio.Event())
+    worker = Workers(world, clock, carrier)
+    for number, some in enumerate((keys[:20], keys[20:])):  # the bound is one for all batches
+        worker.settling.watch(f"message {number}", some)
+    for _ in range(LOOKUPS_AT_ONCE):
+        await asyncio.wait_for(carrier.asking.get(), PATIENCE_S)
+
+    draining = asyncio.create_task(worker.settling.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    carrier.hold.set()  # type: ignore[union-attr]
+    await asyncio.wait_for(draining, PATIENCE_S)
+
+    states = [(await attempt(world, key)).state for key in keys]
+    assert states.count(AttemptState.UNKNOWN) == len(carrier.asked) == LOOKUPS_AT_ONCE
+    assert await world.execute("select count(*) from attempts where state = 1 and check_at <= now()") == [(2,)]
+    assert worker.finished == ["message 0", "message 1"]
+
+
 async def test_a_watch_that_failed_keeps_no_place_in_the_prefetch(clock: Clock) -> None:
     """The coordinator asks again."""
     away = connect("postgresql+psycopg://127.0.0.1:1/away")
@@ -79,7 +179,14 @@ async def test_a_watch_that_failed_keeps_no_place_in_the_prefetch(clock: Clock) 
     assert worker.finished == ["message"]
 
 
-@pytest.mark.parametrize("fault", [PoolTimeout("no connection is free"), OperationalError("", None, Exception("away"))])
+OUTAGES = (
+    PoolTimeout("no connection is free"),
+    OperationalError("", None, Exception("away")),
+    InterfaceError("", None, Exception("closed")),
+)
+
+
+@pytest.mark.parametrize("fault", OUTAGES)
 async def test_a_settle_that_could_not_be_written_is_tried_again(fault: Exception) -> None:
     tries: list[int] = []
 
@@ -91,3 +198,15 @@ async def test_a_settle_that_could_not_be_written_is_tried_again(fault: Exceptio
 
     assert await settling._persist(attempt) == SettleResult()
     assert len(tries) == 2
+
+
+async def test_what_is_wrong_with_the_batch_is_not_taken_for_an_outage() -> None:
+    tries: list[int] = []
+
+    async def attempt() -> SettleResult:
+        tries.append(len(tries))
+        raise DataError("", None, Exception("out of range"))
+
+    with pytest.raises(DataError):
+        await settling._persist(attempt)
+    assert tries == [0]

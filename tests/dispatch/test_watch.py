@@ -11,7 +11,7 @@ from engine.carriers.port import Ack, CallRef, Capabilities, Carrier, Channel, C
 from engine.clock import Clock, real_now, starting_at
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.settle import settle, settle_callbacks
-from engine.dispatch.watch import watch_attempts
+from engine.dispatch.watch import Lookups, watch_attempts
 from engine.ids import attempt_ref
 from engine.rules import reports
 from engine.rules.attempt import AgentState, AttemptState
@@ -44,6 +44,7 @@ class Scripted(Instant):
     caps: Capabilities = Instant.caps  # type: ignore[misc]
     lookups: dict[str, Lookup] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    asking: asyncio.Queue[str] = field(default_factory=asyncio.Queue)  # likewise, to wait for
     acks: list[Ack] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     commanded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,6 +52,7 @@ class Scripted(Instant):
 
     async def lookup(self, ref: str, channel: Channel) -> Lookup:
         self.asked.append(ref)
+        self.asking.put_nowait(ref)
         if self.hold is not None:
             await self.hold.wait()
         return self.lookups.get(ref, STILL_UNKNOWN)
@@ -73,10 +75,18 @@ def learning(world: World, carrier: Carrier, clock: Clock) -> Learning:
     return Learning(world, {"simulated-command": carrier}, context(clock))
 
 
-async def watch(world: World, keys: list[AttemptKey], carrier: Carrier, clock: Clock) -> Learning:
+async def watch(
+    world: World, keys: list[AttemptKey], carrier: Carrier, clock: Clock, *, patience_s: float = 60.0
+) -> Learning:
     learn = learning(world, carrier, clock)
-    await watch_attempts(world.db, keys, learn.carriers, learn.context, learn)
+    await _watch(keys, learn, patience_s)
     return learn
+
+
+async def _watch(keys: list[AttemptKey], learn: Learning, patience_s: float = 60.0) -> None:
+    lookups = Lookups(learn.carriers, learn, patience_s)
+    await watch_attempts(learn.world.db, keys, learn.context, lookups, learn)
+    await lookups.flush()
 
 
 async def test_what_is_not_due_is_left_alone(world: World, clock: Clock) -> None:
@@ -176,8 +186,18 @@ async def test_a_carrier_that_raises_or_is_missing_decides_nothing(world: World,
     campaign = await world.campaign(phones=PHONES[:1])
     (key,) = await reserve(world, campaign, clock)
     await due(world)
-    await watch_attempts(world.db, [key], {}, context(clock), Learning(world, {}, context(clock)))
+    await _watch([key], Learning(world, {}, context(clock)))
     assert (await attempt(world, key)).state == AttemptState.UNKNOWN
+
+
+async def test_a_look_up_that_had_to_wait_too_long_is_left_to_the_coordinator(world: World, clock: Clock) -> None:
+    """Its row may have moved on."""
+    campaign = await world.campaign(phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock)
+    await due(world)
+    before, carrier = await attempt(world, key), Scripted()
+    await watch(world, [key], carrier, clock, patience_s=0)
+    assert (carrier.asked, await attempt(world, key)) == ([], before)
 
 
 async def test_a_text_without_a_report_is_looked_up_once_more_and_then_unknown(world: World, clock: Clock) -> None:
