@@ -64,8 +64,3 @@ async def enqueue(redis: Redis, queue: Queue, actor: Actor, args_list: Sequence[
         pipe.hset(f"{NAMESPACE}:{queue}.msgs", mapping=messages)
         pipe.rpush(f"{NAMESPACE}:{queue}", *messages)
         await pipe.execute()
-
-
-async def depth(redis: Redis, queue: Queue) -> int:
-    """Messages waiting in the queue (those already fetched by a worker are not counted)."""
-    return int(await redis.llen(f"{NAMESPACE}:{queue}"))

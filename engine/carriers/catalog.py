@@ -13,11 +13,10 @@ from engine.errors import Misconfigured
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`fields` are the account settings that the adapter needs, all of them text; `secret_fields` are never shown."""
+    """`fields` are the account settings that the adapter needs, all of them text."""
 
     build: Callable[[Mapping[str, str], HttpOptions], Carrier]
     fields: tuple[str, ...]
-    secret_fields: frozenset[str] = frozenset()
     is_simulated: bool = False  # there are no people behind it; as its adapter's `caps` say
 
 
@@ -26,11 +25,10 @@ def _instant(_settings: Mapping[str, str], _http: HttpOptions) -> Carrier:
 
 
 _SIMULATED = ("base_url", "account_id", "secret", "signing_secret")
-_SIMULATED_SECRETS = frozenset({"secret", "signing_secret"})
 
 CARRIERS: Mapping[str, Entry] = {
-    "simulated-command": Entry(SimulatedCommand, _SIMULATED, _SIMULATED_SECRETS, is_simulated=True),
-    "simulated-document": Entry(SimulatedDocument, _SIMULATED, _SIMULATED_SECRETS, is_simulated=True),
+    "simulated-command": Entry(SimulatedCommand, _SIMULATED, is_simulated=True),
+    "simulated-document": Entry(SimulatedDocument, _SIMULATED, is_simulated=True),
     "instant": Entry(_instant, (), is_simulated=True),
 }
 

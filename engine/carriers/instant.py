@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from engine.carriers import fence
 from engine.carriers.port import (
     Ack,
-    AgentKind,
     BadSignature,
     CallbackRequest,
     CallRef,
@@ -55,7 +54,6 @@ class Instant:
     caps = Capabilities(
         channels=frozenset(Channel),
         shape=Shape.COMMAND,
-        agent_kinds=frozenset(AgentKind),
         authoritative_lookup=True,
         is_simulated=True,
         most_segments=24,

@@ -208,7 +208,6 @@ class Shape(StrEnum):
 class Capabilities:
     channels: frozenset[Channel]
     shape: Shape
-    agent_kinds: frozenset[AgentKind]
     authoritative_lookup: bool  # may `lookup` answer ABSENT?
     is_simulated: bool = False
     most_segments: int = 10  # parts of one text; over it the carrier refuses the create

@@ -17,7 +17,6 @@ from engine.carriers.freshness import is_fresh
 from engine.carriers.http import Answer, CarrierHttp, HttpOptions, refused
 from engine.carriers.port import (
     Ack,
-    AgentKind,
     Amd,
     BadCallback,
     BadSignature,
@@ -135,7 +134,6 @@ class SimulatedCommand:
     caps = Capabilities(
         channels=frozenset(Channel),
         shape=Shape.COMMAND,
-        agent_kinds=frozenset(AgentKind),
         authoritative_lookup=True,
         is_simulated=True,
         most_segments=24,  # 1,600 characters in UCS-2

@@ -133,7 +133,6 @@ class SimulatedDocument:
     caps = Capabilities(
         channels=frozenset(Channel),
         shape=Shape.DOCUMENT,
-        agent_kinds=frozenset(AgentKind),
         authoritative_lookup=True,
         is_simulated=True,
         most_segments=24,  # 1,600 characters in UCS-2

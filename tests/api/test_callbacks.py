@@ -13,7 +13,7 @@ from sqlalchemy import text
 from engine.carriers import simulated_command, simulated_document
 from engine.carriers.port import Amd, CarrierError, CarrierEvent, EndReason, EventKind, Fault
 from engine.ids import attempt_ref
-from engine.jobs import Queue, depth
+from engine.jobs import Queue
 from engine.store import callbacks
 from engine.store.callbacks import decode_event, encode_event
 from tests.api.conftest import Serve
@@ -81,7 +81,7 @@ async def test_a_repeat_changes_nothing(api: Api, queue_redis: Redis) -> None:
         assert (await report(api, envelope("e1"))).status == 200
     await api.held.inbox.close()
     assert len(await inbox(api)) == 1
-    assert await depth(queue_redis, Queue.SETTLE) == 1
+    assert len(await hints(queue_redis)) == 1
 
 
 async def test_a_forged_or_stale_report_leaves_no_trace(api: Api, queue_redis: Redis) -> None:
@@ -91,7 +91,7 @@ async def test_a_forged_or_stale_report_leaves_no_trace(api: Api, queue_redis: R
     for answer in (forged, stale, unsigned):
         assert (answer.status, answer.error["code"]) == (403, "forbidden")
     assert await inbox(api) == []
-    assert await depth(queue_redis, Queue.SETTLE) == 0
+    assert await hints(queue_redis) == []
 
 
 async def test_an_unreadable_report_is_kept_and_accepted(api: Api, queue_redis: Redis) -> None:
@@ -99,7 +99,7 @@ async def test_an_unreadable_report_is_kept_and_accepted(api: Api, queue_redis: 
     for _ in range(2):
         assert (await report(api, body)).status == 200
     assert [row[1:] for row in await inbox(api)] == [(0, True)]
-    assert await depth(queue_redis, Queue.SETTLE) == 0
+    assert await hints(queue_redis) == []
 
 
 async def test_a_report_of_a_stranger_is_kept_and_settled(api: Api) -> None:
@@ -155,7 +155,7 @@ async def test_a_document_carrier_signs_the_public_url(serve: Serve, queue_redis
         if status == 200:
             assert answer.headers["Content-Type"].startswith("text/xml")
     assert await inbox(api) == [("CA1:1", 22, True)]  # settled before it was answered
-    assert await depth(queue_redis, Queue.SETTLE) == 0
+    assert await hints(queue_redis) == []
 
 
 async def test_events_survive_their_coding() -> None:

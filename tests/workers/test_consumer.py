@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from engine.embedded.servers import Servers
 from engine.errors import Misconfigured
-from engine.jobs import Actor, Queue, depth, enqueue
+from engine.jobs import Actor, Queue, enqueue
 from workers.broker import CarillonBroker
 from workers.consumer import BatchConsumer, Received, received
 from workers.encoder import OrjsonEncoder
@@ -100,7 +100,7 @@ async def test_a_message_is_kept_until_it_is_finished(
     consumer.flush()
     assert client.hlen("dramatiq:dial.msgs") == 0
     assert client.keys("dramatiq:__acks__*") == []
-    assert await depth(queue_redis, Queue.DIAL) == 0
+    assert await queue_redis.llen("dramatiq:dial") == 0
 
 
 async def test_an_idle_consumer_waits_in_redis_and_returns_with_the_first_message(
@@ -114,7 +114,7 @@ async def test_an_idle_consumer_waits_in_redis_and_returns_with_the_first_messag
     await enqueue(queue_redis, Queue.DIAL, Actor.PLACE_CALL, [HINT] * 2)
     await waiting
     assert len(calls) == 2
-    assert await depth(queue_redis, Queue.DIAL) == 0
+    assert await queue_redis.llen("dramatiq:dial") == 0
 
 
 async def test_prefetch_bounds_what_is_under_way(
@@ -183,12 +183,12 @@ async def test_after_its_intake_is_closed_a_consumer_calls_no_actor(
     monkeypatch.setattr(broker, "do_fetch", fetch_and_close)
     consumer = consume(broker)
     next(consumer)
-    assert await depth(queue_redis, Queue.DIAL) == 0
+    assert await queue_redis.llen("dramatiq:dial") == 0
     assert broker.hand_back() == 3
     next(consumer)
     next(consume(broker))  # as after a lost connection
     assert calls == []
-    assert await depth(queue_redis, Queue.DIAL) == 3
+    assert await queue_redis.llen("dramatiq:dial") == 3
 
 
 async def test_the_intake_is_closed_when_the_actor_under_way_has_returned(

@@ -12,7 +12,7 @@ from engine import metrics
 from engine.clock import Clock
 from engine.dispatch.lanes import Lane
 from engine.embedded.servers import Servers
-from engine.jobs import Actor, Queue, depth, enqueue
+from engine.jobs import Actor, Queue, enqueue
 from engine.limits.slots import SendSlots
 from engine.runtime import Runtime
 from engine.settings import Settings
@@ -44,7 +44,7 @@ async def test_hints_that_wait_for_their_slots_are_handed_back(
         while groups_that_wait() == before:  # noqa: ASYNC110 — a metric tells nobody
             await asyncio.sleep(0)
     await process.stop()
-    assert await depth(queue_redis, Queue.DIAL) == 1
+    assert await queue_redis.llen("dramatiq:dial") == 1
 
 
 async def test_a_consumer_that_has_ended_makes_the_process_unhealthy(process: WorkerProcess) -> None:
