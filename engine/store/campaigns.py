@@ -1,7 +1,7 @@
 """Campaigns: reading them, and moving them through their states.
 
 Every move takes the campaign's key exclusive and, in a later statement, updates `where status = any(legal sources)`: an
-intent is then either committed before the move, or sees it (P3).
+intent is then either committed before the move, or sees it (P3). So are people who are added, and none is lost (P1).
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from engine.store.database import autocommit
 from engine.store.tickets import TICKET_GRACE_S, TICKET_S
 
 DIRECT_CALLS_PER_SECOND = 1_000.0  # one-off calls are paced by their DIDs and the carrier
-_LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's key for this long
+_LOCK_TIMEOUT = "20s"  # the final insert of a very large import holds a campaign's intake for this long
 
 _COLUMNS = """id, account_id, is_direct, is_system, is_live, name, channel, purpose, status, status_reason, carrier,
     mode, caller_ids, caller_id_strategy, schedule, frequency_cap, calls_per_second, created_at, started_at,
@@ -66,6 +66,7 @@ _MOVE = text(f"""
 _HAS_OPEN = text("""
     select exists (select from prospects where campaign_id = :id and next_attempt_at < 'infinity')
 """)
+_IS_DIALING = text("select exists (select from campaigns where id = :id and status = 'dialing' and not is_direct)")
 # `any(array(…))` runs the sub-select once; `in (…)` may run it per row, and then sweep more than the limit.
 _SWEEP = text(f"""
     update prospects set state = {ProspectState.CANCELLED:d}, next_attempt_at = 'infinity'
@@ -242,7 +243,7 @@ async def complete_if_done(engine: AsyncEngine, campaign_id: int, now: datetime)
     """
     async with autocommit(engine).connect() as conn:
         found = await counts.read(conn, campaign_id)
-    if found["completed"] + found["cancelled"] < found["total"]:
+    if found["completed"] + found["cancelled"] < found["total"] or not await _is_dialing(engine, campaign_id):
         return False
     async with locked(engine, campaign_id) as conn:
         if (await conn.execute(_HAS_OPEN, {"id": campaign_id})).scalar():
@@ -255,6 +256,8 @@ async def pause_for(
 ) -> Campaign | None:
     """Pauses a dialing campaign on the engine's own account, with encoded `events`; None when it was no longer dialing.
     Does not wait for tickets."""
+    if not await _is_dialing(engine, campaign_id):
+        return None
     async with locked(engine, campaign_id) as conn:
         moved = await _move(conn, campaign_id, Action.PAUSE, now, reason)
         if moved is not None:
@@ -266,21 +269,44 @@ async def pause_for(
 
 @asynccontextmanager
 async def locked(engine: AsyncEngine, campaign_id: int) -> AsyncIterator[AsyncConnection]:
-    """A transaction that holds the campaign's key exclusive. Raises Unavailable when it cannot be had in time."""
+    """A transaction that may move the campaign: nobody is added meanwhile, no intent given, nothing settled.
+
+    Raises Unavailable when its keys cannot be had in time.
+    """
     async with engine.begin() as conn:
-        await take(conn, campaign_id)
+        async with _in_time(conn):
+            await locks.lock_exclusive(conn, [locks.intake_key(campaign_id), locks.campaign_key(campaign_id)])
         yield conn
 
 
-async def take(conn: AsyncConnection, campaign_id: int) -> None:
-    """Takes the campaign's key exclusive in a transaction of the caller's; raises as `locked` does."""
+async def take_intake(conn: AsyncConnection, campaign_id: int) -> None:
+    """For whoever adds people, first in a transaction: one at a time, and the campaign stays in its state, but what is
+    under way in it goes on. Raises as `locked` does.
+
+    The intake alone would do, but while a release is put in place, processes of the one before move by the key alone.
+    """
+    async with _in_time(conn):
+        await locks.lock_exclusive(conn, [locks.intake_key(campaign_id)])
+        await locks.lock_shared(conn, [locks.campaign_key(campaign_id)])
+
+
+@asynccontextmanager
+async def _in_time(conn: AsyncConnection) -> AsyncIterator[None]:
+    """Raises Unavailable for a lock that could not be had in `_LOCK_TIMEOUT`."""
     await conn.execute(text(f"set local lock_timeout = '{_LOCK_TIMEOUT}'"))
     try:
-        await locks.lock_exclusive(conn, [locks.campaign_key(campaign_id)])
+        yield
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):
             raise Unavailable("the campaign is taking in a large import; try again in a moment") from error
         raise
+
+
+async def _is_dialing(engine: AsyncEngine, campaign_id: int) -> bool:
+    """Asked before the engine's own moves: one that comes too late would wait for an import into the paused campaign,
+    and a settling lane with it."""
+    async with autocommit(engine).connect() as conn:
+        return bool((await conn.execute(_IS_DIALING, {"id": campaign_id})).scalar())
 
 
 def refusal(campaign: Campaign, action: str) -> Conflict:

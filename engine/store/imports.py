@@ -1,8 +1,8 @@
 """Imports: a CSV of any size into a campaign, all of it or nothing.
 
 Rows are staged in a temporary table by bounded COPY statements, each its own short transaction: however slowly a client
-sends, nothing is held but a connection. One last transaction takes the campaign's key, checks its state again and moves
-the staged rows over, so an import that commits after the campaign was started or cancelled cannot be.
+sends, nothing is held but a connection. One last transaction takes the campaign's intake, checks its state again and
+moves the staged rows over, so an import that commits after the campaign was started or cancelled cannot be.
 """
 
 import asyncio
@@ -51,7 +51,8 @@ _MOVE_AND_HOLD = text("""
     )
     select count(*) as added, count(reason) as held from added
 """)
-# People held for want of data who are in the file again, now with it.
+# People held for want of data who are in the file again, now with it. It comes last, for until the commit an opt-out
+# of one of them waits; who opted out before has another state by then.
 _RELEASE = text(f"""
     update prospects p set data = r.data, reason = null, next_attempt_at = '-infinity'
       from import_rows r
@@ -225,14 +226,14 @@ async def _move(conn: AsyncConnection, campaign: Campaign, now: datetime, report
     """The one transaction that adds and releases. It lasts as long as the rows need: some 10 s for a million."""
     async with conn.begin():
         await conn.execute(text("set local statement_timeout = 0"))
-        await campaigns.take(conn, campaign.id)
+        await campaigns.take_intake(conn, campaign.id)
         await prospects.check_open(conn, campaign)
         params: dict[str, object] = {"campaign_id": campaign.id, "account_id": campaign.account_id}
+        report.consents = await consents.move_staged(conn, campaign.account_id, now)
         if _text_of(campaign).needs:
             moved = (await conn.execute(_MOVE_AND_HOLD, params | {"look_again_at": now + HELD_FOR})).one()
             report.added, report.held = moved.added, moved.held
             report.released = (await conn.execute(_RELEASE, params)).rowcount
         else:
             report.added = (await conn.execute(_MOVE, params)).rowcount
-        report.consents = await consents.move_staged(conn, campaign.account_id, now)
         await prospects.count_added(conn, campaign.id, report.added)

@@ -6,8 +6,13 @@ later statement reads facts: shared on its accounts and campaigns, exclusive on 
 fact takes the matching lock exclusive: pause, resume, start, cancel and completion the campaign's; an opt-out the
 phone's; a bulk suppression or an account-wide rule change the account's.
 
-Everyone takes them in ascending order (accounts < campaigns < phones < named ones), so no two transactions wait for one
-another. They end with the transaction.
+A large import relies on a campaign's state for many seconds, and PostgreSQL lets nobody pass who waits: behind a move
+that waited for it at the campaign's key, every settle and intent would wait as well. So whoever adds people takes that
+key only shared, and before it the campaign's intake exclusive; so does whoever moves the campaign. There they wait for
+one another, and at the campaign's key a move meets short transactions only.
+
+Everyone takes them in ascending order (intakes < accounts < campaigns < phones < named ones), so no two transactions
+wait for one another. They end with the transaction.
 """
 
 import hashlib
@@ -18,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.store import arrays
 
-_ACCOUNT, _CAMPAIGN, _PHONE, _NAMED = 1 << 60, 2 << 60, 3 << 60, 4 << 60
+_INTAKE, _ACCOUNT, _CAMPAIGN, _PHONE, _NAMED = 0 << 60, 1 << 60, 2 << 60, 3 << 60, 4 << 60
 _LOW_60 = (1 << 60) - 1
 
 _SHARED = text("select pg_advisory_xact_lock_shared(k) from unnest(cast(:keys as bigint[])) k")
@@ -29,6 +34,10 @@ _BOTH = text(
     " select pg_advisory_xact_lock(k) from unnest(cast(:exclusive as bigint[])) k) locks"
 )
 _EXCLUSIVE = text("select pg_advisory_xact_lock(k) from unnest(cast(:keys as bigint[])) k")
+
+
+def intake_key(campaign_id: int) -> int:
+    return _INTAKE | (campaign_id & _LOW_60)
 
 
 def account_key(account_id: int) -> int:

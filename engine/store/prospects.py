@@ -59,7 +59,8 @@ async def add(engine: AsyncEngine, campaign: Campaign, phones: Sequence[str]) ->
 
     Raises Conflict when the campaign takes no prospects (any more), and as `campaigns.locked` does.
     """
-    async with campaigns.locked(engine, campaign.id) as conn:
+    async with engine.begin() as conn:
+        await campaigns.take_intake(conn, campaign.id)
         await check_open(conn, campaign)
         params = {"campaign_id": campaign.id, "account_id": campaign.account_id, "phones": list(phones)}
         added = (await conn.execute(_ADD, params)).rowcount
@@ -91,7 +92,7 @@ async def by_phone(conn: AsyncConnection, campaign: Campaign, phone: str) -> Pro
 
 
 async def check_open(conn: AsyncConnection, campaign: Campaign) -> None:
-    """Raises Conflict unless the campaign takes prospects now. Decisive only under the campaign's key."""
+    """Raises Conflict unless the campaign takes prospects now. Decisive only under `campaigns.take_intake`."""
     now = await campaigns.get(conn, campaign.account_id, campaign.id)
     if now.status not in ACCEPTS_PROSPECTS:
         raise Conflict(

@@ -176,6 +176,54 @@ async def test_cancel_amid_work_loses_nobody(
     assert (found["completed"] + found["cancelled"], found["total"]) == (100, 100)
 
 
+@pytest.mark.parametrize("seed", range(3))
+async def test_people_added_amid_pauses_and_work_are_all_contacted(
+    db: AsyncEngine, campaign: Campaign, act: Act, clock: Clock, seed: int
+) -> None:
+    """Each pause lets files and lists of the same people in, while a resume comes to take their place."""
+    rng = random.Random(seed)
+    stop = asyncio.Event()
+    added = await prospects.add(db, campaign, PHONES[:10])
+    await act("start")
+    async with asyncio.TaskGroup() as group:
+        for writer in range(3):
+            group.create_task(_work(db, campaign, writer, rng, stop))
+        for _ in range(8):
+            await act("pause")
+            some = rng.sample(PHONES, 20)
+            doing = [
+                *(_import(db, campaign, each) for each in (some, some[::-1])),
+                prospects.add(db, campaign, rng.sample(some, 20)),
+                act("resume"),
+                campaigns.complete_if_done(db, campaign.id, clock.now()),
+            ]
+            rng.shuffle(doing)
+            done = await asyncio.gather(*doing, return_exceptions=True)
+            assert {type(each) for each in done} <= {int, bool, Campaign, Conflict}
+            added += sum(each for each in done if type(each) is int)
+            if True in done:  # everybody was done at the resume
+                break
+
+        async def is_completed() -> bool:
+            return True in done or await campaigns.complete_if_done(db, campaign.id, clock.now())
+
+        await until(is_completed)
+        stop.set()
+    evidence = Evidence(db, clock)
+    for check in (checks.counts_add_up, checks.counts_equal_rows, checks.completed_have_no_open, checks.open_are_due):
+        assert await check(evidence) == []
+    async with db.connect() as conn:
+        found = await counts.read(conn, campaign.id)
+    assert (found["completed"], found["total"]) == (added, added)
+
+
+async def _import(db: AsyncEngine, campaign: Campaign, phones: list[str]) -> int:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield "\n".join(["phone", *phones, ""]).encode()
+
+    return (await imports.run_import(db, campaign, LEGAL_HOUR, chunks())).added
+
+
 async def test_an_import_that_ends_after_the_start_adds_nobody(
     db: AsyncEngine, campaign: Campaign, act: Act, clock: Clock
 ) -> None:
@@ -197,19 +245,3 @@ async def test_an_import_that_ends_after_the_start_adds_nobody(
     async with db.connect() as conn:
         assert (await conn.execute(text("select count(*) from prospects"))).scalar() == 0
         assert (await counts.read(conn, campaign.id))["total"] == 0
-
-
-async def test_a_start_waits_for_prospects_being_added(
-    db: AsyncEngine, campaign: Campaign, act: Act, clock: Clock
-) -> None:
-    async with holding(db) as adding:
-        await locks.lock_exclusive(adding, [locks.campaign_key(campaign.id)])
-        starting = asyncio.create_task(act("start"))
-        await until(lambda: someone_waits(db))
-        await adding.execute(
-            text("insert into prospects (campaign_id, account_id, phone) values (:c, :a, '+14155550100')"),
-            {"c": campaign.id, "a": campaign.account_id},
-        )
-        await adding.commit()
-    await starting
-    assert not await campaigns.complete_if_done(db, campaign.id, clock.now())
