@@ -22,17 +22,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
 from engine.carriers import fence
-from engine.carriers.port import Carrier, Outcome, PlaceCall, Receipt, SendMessage, Ticket
+from engine.carriers.port import Carrier, Outcome, Receipt, SendMessage, Ticket
 from engine.clock import Clock, boottime
 from engine.dispatch.batcher import Batcher
 from engine.dispatch.campaigns import read_campaigns
+from engine.dispatch.create import create_request
 from engine.dispatch.hints import Job, take_batch
 from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_intents
 from engine.dispatch.lanes import LaneBook, Lanes
-from engine.dispatch.tempo import Tempo
+from engine.dispatch.tempo import Punctuality, Tempo
 from engine.ids import attempt_ref, encode
 from engine.limits.slots import Grant, SendSlots, Slot
-from engine.rules.campaign_config import VoiceMode
 from engine.rules.decision import DEFAULT_RETRY_AFTER_S
 from engine.rules.telephony import Channel, Fault
 from engine.settings import Settings
@@ -102,6 +102,7 @@ class Pipeline:
         self._writer = writer
         self._lanes = LaneBook(partial(read_campaigns, autocommit(engine)), settings)
         self._tempo = Tempo(settings.batch_size)
+        self._punctuality = Punctuality()
         self._creates: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
         self._batcher: Batcher[Job] = Batcher(
@@ -188,11 +189,14 @@ class Pipeline:
         if all(job.hint.is_one_off_text for job in jobs):
             # Somebody waits for it: a slot may be used a little late, so its first moments may pass with the intent.
             lead_s = max(SHORTEST_ONE_OFF_S, lead_s - ONE_OFF_LATE_S)
-        grants = await self._slots.acquire([(lanes, len(some)) for lanes, some in by_lanes.items()], lead_s=lead_s)
+        grants = await self._acquire([(lanes, len(some)) for lanes, some in by_lanes.items()], lead_s)
         for some, grant in zip(by_lanes.values(), grants, strict=True):
             slotted += map(_Slotted, some, grant.slots)
             self._ask_again(some[len(grant.slots) :], grant.ask_at)
         return slotted
+
+    async def _acquire(self, wanted: Sequence[tuple[Lanes, int]], lead_s: float) -> list[Grant]:
+        return await self._slots.acquire(wanted, lead_s=lead_s, is_wide=self._punctuality.is_late)
 
     def _ask_again(self, jobs: Sequence[Job], ask_at: Sequence[float]) -> None:
         """Submits the jobs once more when their slots come near, in a few groups rather than one timer each."""
@@ -242,10 +246,17 @@ class Pipeline:
         """
         await asyncio.sleep(max(0.0, at - boottime()))
         async with self._turn:
-            if boottime() <= group[0][1].slot.until:
+            now = boottime()
+            self._began(len(group), now - at)
+            if now <= group[0][1].slot.until:
                 await self._begin(group)
                 return
         await self._begin(await self._renewed(group))
+
+    def _began(self, creates: int, late_s: float) -> None:
+        if self._punctuality.began(creates, late_s):
+            is_late = self._punctuality.is_late
+            log.warning("slots.widened" if is_late else "slots.narrowed", channel=self._channel)
 
     async def _begin(self, group: Sequence[Granted]) -> None:
         for intent, item in group:
@@ -278,7 +289,7 @@ class Pipeline:
 
     async def _prompt_slots(self, wanted: Sequence[tuple[Lanes, int]]) -> list[Grant]:
         begun = boottime()
-        grants = await self._slots.acquire(wanted, lead_s=self._tempo.prompt_lead_s)
+        grants = await self._acquire(wanted, self._tempo.prompt_lead_s)
         self._tempo.asked(boottime() - begun)
         return grants
 
@@ -290,6 +301,7 @@ class Pipeline:
             if receipt.error is None or receipt.error.code != fence.SLOT_MISSED:
                 break
             metrics.SLOTS_FORFEITED.inc()
+            self._began(1, math.inf)
             slot = await self._another_slot(intent)
         if receipt.error is not None and receipt.error.fault is Fault.RATE_LIMITED:
             await self._close_lane(intent, receipt.error.retry_after_s)
@@ -363,34 +375,3 @@ def _named(intent: Intent) -> dict[str, str]:
         "attempt": attempt_ref(hint.campaign_id, hint.prospect_id, hint.attempt),
         "carrier": intent.campaign.carrier,
     }
-
-
-def create_request(intent: Intent, settings: Settings) -> PlaceCall | SendMessage:
-    """The request that an intent allows: numbers as committed, everything else from the campaign's mode."""
-    hint, mode = intent.hint, intent.campaign.mode
-    ref = attempt_ref(hint.campaign_id, hint.prospect_id, hint.attempt)
-    callback_url = f"{settings.public_url}/carriers/{intent.campaign.carrier}/callbacks"
-    data = intent.data or {}
-    if intent.message is not None:
-        said = intent.message
-        return SendMessage(
-            ref=ref,
-            to=hint.phone,
-            from_=hint.from_number,
-            text=said.text,
-            callback_url=callback_url,
-            not_after=intent.not_after,
-            media_urls=said.media_urls,
-        )
-    assert isinstance(mode, VoiceMode)
-    longest = data.get("maxDuration") if intent.campaign.is_direct else None
-    return PlaceCall(
-        ref=ref,
-        to=hint.phone,
-        from_=hint.from_number,
-        ring_timeout_s=mode.ring_timeout_s,
-        max_duration_s=longest if isinstance(longest, int) else mode.max_duration_s,
-        amd=True,
-        callback_url=callback_url,
-        not_after=intent.not_after,
-    )

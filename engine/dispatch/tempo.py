@@ -4,7 +4,13 @@ A slot must lie behind the intent's commit. A create that is late all the same a
 together, so the lead need not cover the slowest of all intents: what waits for a far slot is held in flight for
 nothing. When a transaction takes too long, on a starved machine for instance, its tickets would run out, or its session
 be ended between two statements: the next shrinks by a third, and they grow again step by step.
+
+A process whose CPU others have is late for most of its slots, however it asks for them. Each one missed has been paid
+for with an intent and is gone for everybody; soon most of the work is of that kind. So it asks for wide slots then,
+which cost a sixth of the rate and wait for it.
 """
+
+from engine.limits.slots import LATE_S
 
 SHORTEST_LEAD_S = 0.01
 LONGEST_LEAD_S = 0.8  # slots are handed out at most a second ahead
@@ -16,6 +22,8 @@ DECAY = 0.8
 SMALLEST_BATCH = 16
 SHRINK = 2 / 3
 GROW = 10
+MANY_LATE, FEW_LATE = 0.1, 0.02  # of the creates: from when on slots are wide, and no longer
+AT_LEAST = 50  # creates, before anything is said of them
 
 
 class BatchSize:
@@ -31,6 +39,25 @@ class BatchSize:
         """One batch's transaction took so long."""
         rows = max(SMALLEST_BATCH, self._rows * SHRINK) if seconds > SLOW_S else self._rows + GROW
         self._rows = min(rows, self._largest)
+
+
+class Punctuality:
+    """Whether this process uses its slots in time. While they are wide, the same is counted: one day it may again."""
+
+    def __init__(self) -> None:
+        self.is_late = False
+        self._late = self._begun = 0
+
+    def began(self, creates: int, late_s: float) -> bool:
+        """So many creates began so long after their slots. Returns whether that changed the judgement."""
+        self._begun += creates
+        self._late += creates if late_s > LATE_S else 0
+        if self._begun < AT_LEAST:
+            return False
+        was_late, limit = self.is_late, FEW_LATE if self.is_late else MANY_LATE
+        self.is_late = self._late > limit * self._begun
+        self._late = self._begun = 0
+        return self.is_late is not was_late
 
 
 class Tempo:

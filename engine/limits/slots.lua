@@ -1,15 +1,16 @@
 -- Send slots for a batch. Follows lane.lua.
--- KEYS: the lanes. ARGV: lead µs, horizon µs, each lane's step µs, then per group: wanted, lanes n, n lane numbers.
+-- KEYS: the lanes. ARGV: lead µs, horizon µs, whether wide (1 or 0), each lane's step µs, then per group: wanted,
+-- lanes n, n lane numbers.
 -- Reply: {now µs, per group {the slots granted, µs from now ..., then minus the first time refused, or 0}}.
 
-local lead, horizon = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lead, horizon, is_wide = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 local lanes = {}
 for i, key in ipairs(KEYS) do
-  lanes[i] = load_lane(key, tonumber(ARGV[2 + i]), lead, horizon)
+  lanes[i] = load_lane(key, tonumber(ARGV[3 + i]), lead, horizon, is_wide)
 end
 
 local groups, active = {}, {}
-local at = 3 + #KEYS
+local at = 4 + #KEYS
 while at <= #ARGV do
   local group = {wanted = tonumber(ARGV[at]), from = lead, lanes = {}, slots = {}}
   local count = tonumber(ARGV[at + 1])

@@ -5,6 +5,10 @@ A slot is the right to send one create at one moment, at most a second ahead. Ea
 and with rate × 1 s ≥ 1 there is room for creates that leave up to `LATE_S` after their slot:
 0.985·rate·(1 + 0.015) + 1 < rate + 1, which is at most `rate` whole creates in each second.
 
+A worker that is often later than that, since others have its CPU, asks for wide slots. They may be used `WIDE_S` late,
+and the whole lane pays with its rate, as (1 + `LATE_S`) to (1 + `WIDE_S`), until a second after the last of them: then
+a second that begins with late ones still holds `rate` at most.
+
 A request that counts against several lanes gets a moment that is free in each. When a few campaigns that are nearly as
 fast as the carrier's own lane compete for it, some 10 % of that lane falls into gaps too short for anyone; a single
 campaign, or many slow ones, use all of it.
@@ -33,6 +37,7 @@ CLOSE = source("lane.lua", "close.lua")
 
 HORIZON_S = 1.0
 LATE_S = 0.015
+WIDE_S = 0.2  # both as in lane.lua
 _LEAST_RATE = 1e-6  # per second: a step for which Redis has no number would fail the slots of everybody in the batch
 USE = 0.985  # the most that leaves room for `LATE_S`; a flush in two minutes still leaves 97 %
 # An early slot must leave time for the intent transaction; see `acquire`.
@@ -74,7 +79,9 @@ class SendSlots:
         self._close = redis.register_script(CLOSE)
         self._offset = ClockOffset()
 
-    async def acquire(self, wanted: Sequence[tuple[tuple[Lane, ...], int]], *, lead_s: float = LEAD_S) -> list[Grant]:
+    async def acquire(
+        self, wanted: Sequence[tuple[tuple[Lane, ...], int]], *, lead_s: float = LEAD_S, is_wide: bool = False
+    ) -> list[Grant]:
         """Slots for groups of requests, (their lanes, how many): one Grant per group, in order.
 
         A slot counts against each lane of its group and lies between `lead_s` and `HORIZON_S` from now; set `lead_s` to
@@ -85,14 +92,15 @@ class SendSlots:
             return []
         lanes = _once(chain.from_iterable(group for group, _ in wanted))
         number = {lane.key: index for index, lane in enumerate(lanes, 1)}
-        args: list[float] = [round(lead_s * 1e6), round(HORIZON_S * 1e6), *map(_step_us, lanes)]
+        args: list[float] = [round(lead_s * 1e6), round(HORIZON_S * 1e6), int(is_wide), *map(_step_us, lanes)]
         for group, count in wanted:
             args += (count, len(group), *(number[lane.key] for lane in group))
         sent = boottime()
         now_us, *found = await self._acquire([_key(lane) for lane in lanes], list(map(str, args)))
         self._offset.observe(now_us / 1e6, sent, boottime())
+        late_s = WIDE_S if is_wide else LATE_S
         return [
-            self._grant(now_us, slots, count, max(_step_us(lane) for lane in group) / 1e6)
+            self._grant(now_us, slots, count, max(_step_us(lane) for lane in group) / 1e6, late_s)
             for slots, (group, count) in zip(found, wanted, strict=True)
         ]
 
@@ -109,10 +117,10 @@ class SendSlots:
         args = [str(arg) for arg in (round(HORIZON_S * 1e6), *map(_step_us, lanes), round(for_s * 1e6))]
         await self._close([_key(lane) for lane in lanes], args)
 
-    def _grant(self, now_us: int, deltas: list[int], count: int, step_s: float) -> Grant:
+    def _grant(self, now_us: int, deltas: list[int], count: int, step_s: float, late_s: float) -> Grant:
         refused_us = -deltas.pop()
         latest, earliest = self._offset.local(now_us / 1e6)
-        slots = [Slot(at := latest + d / 1e6, max(earliest + d / 1e6 + LATE_S, at), now_us + d) for d in deltas]
+        slots = [Slot(at := latest + d / 1e6, max(earliest + d / 1e6 + late_s, at), now_us + d) for d in deltas]
         first = latest + max(refused_us / 1e6 - ASK_AHEAD_S, 0.001)
         return Grant(slots, [first + index * step_s for index in range(count - len(slots))])
 

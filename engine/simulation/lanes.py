@@ -10,10 +10,12 @@ from math import ceil
 
 from engine.clock import real_s
 from engine.limits.scripts import Script
-from engine.limits.slots import ACQUIRE, CLOSE, GIVE_BACK
+from engine.limits.slots import ACQUIRE, CLOSE, GIVE_BACK, LATE_S, WIDE_S
 
 _MOST_HOLES = 64
 _MOST_CLOSED = 3_600_000_000
+_WIDE = (WIDE_S + 1.0) * 1e6  # from a wide slot until a second after its last use
+_WIDER = (1.0 + WIDE_S) / (1.0 + LATE_S)
 _Hole = tuple[float, float]
 
 
@@ -24,22 +26,26 @@ class Lane:
     run_id: int
     step: float
     last: float
+    wide: float = 0.0
     closed: float = 0.0
     holes: list[_Hole] = field(default_factory=list)
+    is_wide: bool = False
 
     def moved(self, by_us: float) -> "Lane":
         holes = [(begin + by_us, end + by_us) for begin, end in self.holes[-_MOST_HOLES:]]
-        return Lane(self.run_id, self.step, self.last + by_us, self.closed + by_us, holes)
+        return Lane(self.run_id, self.step, self.last + by_us, self.wide + by_us, self.closed + by_us, holes)
 
     def fit(self, at: float) -> float:
-        """The earliest free time at or after `at`."""
-        for begin, end in self.holes:
+        """The earliest free time at or after `at`; a wide slot's lies in no hole."""
+        for begin, end in () if self.is_wide else self.holes:
             if end >= at:
                 return max(begin, at)
         return max(self.last + self.step, at)
 
     def take(self, at: float, earliest: float) -> None:
         """Takes a free time; what it leaves free behind or around it becomes holes."""
+        if self.is_wide:
+            self.wide = max(self.wide, at + _WIDE)
         if at > self.last:
             begin, end = max(self.last + self.step, earliest), at - self.step
             if end >= begin:
@@ -106,14 +112,15 @@ class LaneServer:
 
     def begins(self, horizon: float) -> float:
         """The last slot of a lane of which nothing is known: behind all that may still be on their way."""
-        return horizon
+        return horizon + WIDE_S * 1e6
 
     def take(self, lane: Lane, at: float, earliest: float) -> None:
         lane.take(at, earliest)
 
     def _acquire(self, keys: list[str], args: list[float]) -> object:
-        lead, horizon, steps, rest = args[0], args[1], args[2 : 2 + len(keys)], args[2 + len(keys) :]
-        lanes = [self._load(key, step, lead, horizon) for key, step in zip(keys, steps, strict=True)]
+        lead, horizon, is_wide, *rest = args
+        steps, rest = rest[: len(keys)], rest[len(keys) :]
+        lanes = [self._load(key, step, lead, horizon, bool(is_wide)) for key, step in zip(keys, steps, strict=True)]
         groups = _groups(rest, lanes, lead)
         active = list(groups)
         while active:
@@ -149,16 +156,18 @@ class LaneServer:
             lane.closed = max(lane.closed, for_us)
             self._save({key: lane})
 
-    def _load(self, key: str, step: float, earliest: float, horizon: float) -> Lane:
-        found = Lane(self._run_id, step, self.begins(horizon))
+    def _load(self, key: str, step: float, earliest: float, horizon: float, is_wide: bool = False) -> Lane:
+        found = Lane(self._run_id, step * _WIDER if is_wide else step, self.begins(horizon), is_wide=is_wide)
         kept = self._kept.get(key)
         if kept is None or kept.run_id != self._run_id:
             return found
         kept = kept.moved(-_now_us())
         found.closed = min(max(0.0, kept.closed), _MOST_CLOSED)
-        if kept.last <= horizon:
-            found.last = kept.last
-            if kept.step == step:  # holes were measured with the step of their time
+        if kept.last <= horizon + WIDE_S * 1e6:
+            found.last, found.wide = kept.last, max(0.0, kept.wide)
+            if found.wide > 0:
+                found.step = step * _WIDER
+            if kept.step == found.step:  # holes were measured with the step of their time
                 found.holes = [hole for hole in kept.holes if hole[1] >= earliest]
         return found
 

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from engine import metrics
 from engine.carriers import fence
 from engine.carriers.instant import Instant
 from engine.carriers.port import Carrier, CarrierError, Fault, Outcome, PlaceCall, Receipt, Ticket
@@ -335,3 +336,27 @@ async def _no_ticket(world: World) -> None:
     async with asyncio.timeout(10):
         while (await world.execute("select count(*) from attempts where state = 1"))[0][0]:  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_a_process_that_is_always_late_asks_for_slots_that_wait_for_it(
+    world: World, redis: Redis, clock: Clock
+) -> None:
+    """As where a container's share of the CPU is used up for most of each tenth of a second."""
+    campaign = await world.campaign(phones=[f"+1212555{n:04d}" for n in range(100, 340)])
+    await world.execute("update campaigns set calls_per_second = 100")
+    jobs = [Job(hint, Channel.VOICE, str(hint.prospect_id)) for hint in await world.hints(campaign, await world.did())]
+    carrier = Watched()
+
+    async def stand_still() -> None:
+        while True:
+            time.sleep(0.02)  # noqa: ASYNC251 — of this kind are its pauses
+            await asyncio.sleep(0.005)
+
+    async with running(world, redis, clock, carrier) as bench:
+        standing = asyncio.create_task(stand_still())
+        await call_all(bench, jobs[:120], carrier)
+        forfeited = metrics.SLOTS_FORFEITED._value.get()
+        await call_all(bench, jobs, carrier)
+        standing.cancel()
+    assert len({ref for ref, _ in carrier.begun}) == len(carrier.begun) == len(jobs)
+    assert metrics.SLOTS_FORFEITED._value.get() - forfeited <= 12  # of 120

@@ -1,14 +1,17 @@
 """The tempo: leads follow slow intents and forget them; batches that take too long shrink, and grow back."""
 
 from engine.dispatch.tempo import (
+    AT_LEAST,
     LONGEST_LEAD_S,
     LONGEST_PROMPT_LEAD_S,
     SHORTEST_LEAD_S,
     SHORTEST_PROMPT_LEAD_S,
     SLOW_S,
     SMALLEST_BATCH,
+    Punctuality,
     Tempo,
 )
+from engine.limits.slots import LATE_S
 
 
 def test_the_lead_follows_the_slowest_of_recent_intents() -> None:
@@ -55,3 +58,19 @@ def test_a_batch_that_takes_too_long_shrinks_to_its_floor_and_grows_back() -> No
     for _ in range(100):
         tempo.committed(SLOW_S / 2)
     assert tempo.batch_size == 300
+
+
+def test_who_is_often_late_is_so_until_hardly_ever_late() -> None:
+    punctuality = Punctuality()
+
+    def changes(late_of_a_hundred: int) -> bool:
+        told = [punctuality.began(late_of_a_hundred, 2 * LATE_S), punctuality.began(100 - late_of_a_hundred, LATE_S)]
+        return any(told)
+
+    assert not punctuality.began(AT_LEAST - 1, 1.0)  # a moment at the start says nothing yet
+    assert not punctuality.began(10 * AT_LEAST, 0.0)
+    assert (changes(9), punctuality.is_late) == (False, False)
+    assert (changes(11), punctuality.is_late) == (True, True)
+    assert (changes(11), punctuality.is_late) == (False, True)
+    assert (changes(5), punctuality.is_late) == (False, True)
+    assert (changes(1), punctuality.is_late) == (True, False)

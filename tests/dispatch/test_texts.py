@@ -12,10 +12,10 @@ from engine.checks.evidence import Evidence
 from engine.checks.usage import usage_equals_attempts
 from engine.clock import Clock
 from engine.dispatch.compose import Message
+from engine.dispatch.create import create_request
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.hints import Hint, Job, take_batch
 from engine.dispatch.intent import IntentBatch, IntentContext, Refusal, commit_intents
-from engine.dispatch.pipeline import create_request
 from engine.dispatch.settle import settle
 from engine.rules import reports
 from engine.rules.telephony import CarrierError, Channel, EventKind, Fault

@@ -3,6 +3,7 @@
 The same tests over Redis and over its twin in the simulation.
 """
 
+import random
 from collections.abc import Sequence
 from itertools import chain, pairwise
 
@@ -11,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.clock import boottime
-from engine.limits.slots import HORIZON_S, LATE_S, ClockOffset, Lane, SendSlots, Slot
-from tests.limits.servers import Server
+from engine.limits.slots import HORIZON_S, LATE_S, USE, WIDE_S, ClockOffset, Lane, SendSlots, Slot
+from tests.limits.servers import RedisServer, Server
 
 Lanes = tuple[Lane, ...]
 
 
 async def warm(server: Server, slots: SendSlots, *lanes: Lanes) -> None:
-    """Lets new lanes begin: their first slot is a horizon and a step away, and unwanted until then."""
+    """Lets new lanes begin: their first slot lies behind all that may still be used, and is unwanted until then."""
     await slots.acquire([(lane, 1) for lane in lanes])
-    await server.until(boottime() + HORIZON_S)
+    await server.until(boottime() + HORIZON_S + WIDE_S)
 
 
 async def collect(
@@ -92,14 +93,14 @@ async def test_who_asks_again_when_told_gets_a_slot(server: Server) -> None:
     assert len(again.slots) == 1
 
 
-async def test_a_new_lane_begins_a_horizon_and_a_step_later(server: Server) -> None:
+async def test_a_new_lane_begins_behind_all_that_may_still_be_used(server: Server) -> None:
     slots = server.client()
     lanes = (Lane("new", 5),)
     begun = boottime()
     (grant,) = await slots.acquire([(lanes, 1)])
     assert not grant.slots
     (later,) = await collect(server, [slots], [(lanes, 1)], for_s=1.0)
-    assert later[0].at >= begun + HORIZON_S + 1 / 5
+    assert later[0].at >= begun + HORIZON_S + WIDE_S + 1 / 5
 
 
 async def test_a_flush_never_bursts(server: Server) -> None:
@@ -157,6 +158,63 @@ async def test_a_slower_rate_holds_from_the_last_slot_on(server: Server) -> None
     (fast,) = await slots.acquire([((Lane("a", 100),), 5)])
     (slow,) = await slots.acquire([((Lane("a", 2),), 1)])
     assert slow.slots[0].stamp_us - fast.slots[-1].stamp_us >= 0.5e6
+
+
+def most_used(slots: Sequence[tuple[Slot, float]], window_s: float) -> int:
+    """The most uses that any closed window of this length may hold, of slots and how late each may be used."""
+    spans = [(slot.stamp_us, slot.stamp_us + late_s * 1e6) for slot, late_s in slots]
+    return max((sum(at <= end + window_s * 1e6 and until >= end for at, until in spans) for _, end in spans), default=0)
+
+
+@pytest.mark.parametrize("rate", [2, 20, 60])
+async def test_no_second_holds_more_than_the_rate_however_late_wide_slots_are_used(server: Server, rate: int) -> None:
+    kinds = set()
+    for seed in range(1 if isinstance(server, RedisServer) else 40):
+        granted = await _granted_to_some_that_are_late(server, rate, random.Random(f"wide {rate} {seed}"))
+        assert most_used(granted, 1.0) <= rate
+        assert most_used(granted, 2.0) <= 2 * rate
+        assert all(slot.at <= slot.until <= slot.at + late_s for slot, late_s in granted)
+        kinds |= {late_s for _, late_s in granted}
+    assert kinds == {LATE_S, WIDE_S}
+
+
+async def _granted_to_some_that_are_late(server: Server, rate: int, rng: random.Random) -> list[tuple[Slot, float]]:
+    """Slots and how late each may be used. Some workers, or all, come to be late and are in time again; unused slots
+    are given back, and a flush comes in between."""
+    clients = [server.client() for _ in range(3)]
+    lanes = (Lane("a", rate),)
+    granted: list[tuple[Slot, float]] = []
+    end, late_workers, turn = boottime() + 5.0, 0, 0
+    while boottime() < end:
+        if rng.random() < 0.04:
+            late_workers = rng.choice((0, 1, 3))
+        turn += 1
+        asks_wide = turn % 3 < late_workers
+        (grant,) = await clients[turn % 3].acquire([(lanes, rng.randrange(1, rate))], is_wide=asks_wide)
+        granted += [(slot, WIDE_S if asks_wide else LATE_S) for slot in grant.slots]
+        while granted and granted[-1][0].at > boottime() and rng.random() < 0.2:
+            await clients[0].give_back(lanes, [granted.pop()[0]])
+        if turn == 120:
+            await server.flush()
+        await server.until(boottime() + 0.02)
+    return granted
+
+
+async def test_wide_slots_cost_a_sixth_of_the_rate_until_a_second_after_their_last_use(server: Server) -> None:
+    slots, lanes = server.client(), (Lane("a", 200),)
+    await warm(server, slots, lanes)
+
+    async def step_us(*, is_wide: bool = False) -> float:
+        (grant,) = await slots.acquire([(lanes, 20)], is_wide=is_wide)
+        stamps = [slot.stamp_us for slot in grant.slots]
+        return (stamps[-1] - stamps[0]) / 19
+
+    usual, wide = pytest.approx(5_000 / USE, rel=0.001), pytest.approx(5_000 / USE * 1.2 / 1.015, rel=0.001)
+    assert await step_us() == usual
+    assert await step_us(is_wide=True) == wide
+    assert await step_us() == wide
+    await server.until(boottime() + 0.4 + WIDE_S + 1.0)
+    assert await step_us() == usual
 
 
 async def test_of_two_rates_of_one_lane_in_one_request_the_lower_holds(server: Server) -> None:

@@ -28,7 +28,7 @@ from engine.store.callbacks import Report as Callback
 from tests.simulation.test_found import CALL
 
 MOST_SEEDS = 150
-MOST_ENTRIES = 12
+MOST_ENTRIES = 14
 
 
 class NoUniqueIntent(MemorySteps):
