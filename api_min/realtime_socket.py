@@ -179,8 +179,10 @@ class Session:
             return await self._hub.subscribe(account_id, self._sink, _DIALECTS[kind], wish, after)
         except (SQLAlchemyError, OSError) as error:
             _log.warning("stream.failed", error=type(error).__name__)
-            self._sink.cut()
-            return None
+        except Exception:
+            _log.exception("stream.failed")
+        self._sink.cut()
+        return None
 
     async def _stop(self, kind: Kind) -> None:
         """No event follows. Of a stream that is not on: does nothing."""

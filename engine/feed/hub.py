@@ -22,11 +22,10 @@ from engine.feed.log import EventLog
 from engine.feed.replay import Replay, matching, parse_id, plan
 from engine.feed.tail import SLICE_BYTES, Sink, Subscription, Tail
 from engine.feed.tails import Tails
-from engine.ids import encode
 
 STALL_S = 10.0
 CANCEL_AGAIN_S = 0.2  # redis-py has been seen to swallow a cancellation while it reads
-DEEP_REPLAYS = 4  # at a time and process: each may read a thousand events from PostgreSQL
+DEEP_REPLAYS = 4  # at a time and process, each of another account: they may search the whole log in PostgreSQL
 
 Greeting = Callable[[int], bytes]
 """The frame that a stream begins with, given the number after which it goes on."""
@@ -112,6 +111,7 @@ class Hub:
         """Forgets a client that has gone; a second call does nothing."""
         tail = self._subscriptions.pop(subscription, None)
         if tail is not None:
+            subscription.ended = True
             tail.clients -= 1
             tail.leave(subscription)
             metrics.STREAMS_OPEN.labels(subscription.dialect.name).dec()
@@ -119,7 +119,7 @@ class Hub:
     def cut_all(self) -> None:
         """Aborts every connection, so that each client comes back, to another process if there is one."""
         for subscription in list(self._subscriptions):
-            self._cut(subscription, "shutdown")
+            subscription.cut("shutdown")
 
     async def _begin(
         self,
@@ -129,46 +129,48 @@ class Hub:
         after: int | None,
         greeting: Greeting | None,
     ) -> None:
-        sink, dialect = subscription.sink, subscription.dialect
         is_known = after is not None and after <= tail.last
         if greeting is not None:
-            sink.write(greeting(after if after is not None and is_known else tail.last))
+            subscription.write(greeting(after if after is not None and is_known else tail.last))
         if after is not None and is_known:
             await self._resume(tail, subscription, after)
             return
         if last_event_id is not None:
-            sink.write(dialect.reset(last_event_id, tail.last))
+            subscription.write(subscription.dialect.reset(last_event_id, tail.last))
         tail.join(subscription)
 
     async def _resume(self, tail: Tail, subscription: Subscription, after: int) -> None:
+        history = tail.history
         replay = await self._plan(tail, subscription, after)
         if replay.oldest is not None:
-            subscription.sink.write(subscription.dialect.truncated(after, replay.oldest, tail.last))
+            subscription.write(subscription.dialect.truncated(after, replay.oldest, tail.last))
         await self._write(subscription, replay.older)
-        await self._catch_up(tail, subscription, replay.cursor)
+        await self._catch_up(tail, subscription, replay.cursor, history)
 
     async def _plan(self, tail: Tail, subscription: Subscription, after: int) -> Replay:
         limit = self._replay_limit
         if after >= tail.first - 1:
             return await plan(self._event_log, tail, subscription, after, limit)
-        async with self._deep_replays:
+        async with tail.searching, self._deep_replays:
             return await plan(self._event_log, tail, subscription, after, limit)
 
-    async def _catch_up(self, tail: Tail, subscription: Subscription, cursor: int) -> None:
-        """Writes what follows `cursor` until the subscription is up to date, or cut."""
-        history = tail.history
-        while subscription.sink.is_open:
-            if tail.history != history:
-                subscription.sink.write(subscription.dialect.reset(str(cursor), tail.last))
+    async def _catch_up(self, tail: Tail, subscription: Subscription, cursor: int, history: int) -> None:
+        """Writes what follows `cursor` until the subscription is up to date, or has ended.
+
+        `history` is the tail's of the moment that the cursor is from: another one may have begun while somebody waited.
+        """
+        while subscription.is_open:
+            if tail.history != history or cursor > tail.last:
+                subscription.write(subscription.dialect.reset(str(cursor), tail.last))
                 history, cursor = tail.history, tail.last
             if tail.last - cursor > self._max_behind + self._replay_limit:
-                self._cut(subscription, "behind")
+                subscription.cut("behind")
             elif cursor < tail.first - 1:
                 cursor = await self._write_recorded(tail, subscription, cursor)
             else:
                 frames, cursor = tail.slice(subscription, cursor)
                 if frames:
-                    subscription.sink.write(frames)
+                    subscription.write(frames)
                 if cursor == tail.last:
                     tail.join(subscription)
                     return
@@ -177,7 +179,7 @@ class Hub:
     async def _write_recorded(self, tail: Tail, subscription: Subscription, cursor: int) -> int:
         """Writes what left memory while the client drained; answers the new cursor."""
         upto = tail.first - 1
-        async with self._deep_replays:
+        async with tail.searching, self._deep_replays:
             most = self._max_behind + self._replay_limit
             events = await matching(self._event_log, tail, subscription, cursor, upto, most)
         await self._write(subscription, events)
@@ -189,43 +191,40 @@ class Hub:
             wanted.append(event.frame)
             size += len(event.frame)
             if size >= SLICE_BYTES:
-                subscription.sink.write(b"".join(wanted))
+                subscription.write(b"".join(wanted))
                 wanted, size = [], 0
                 await self._drain(subscription)
         if wanted:
-            subscription.sink.write(b"".join(wanted))
+            subscription.write(b"".join(wanted))
 
     async def _drain(self, subscription: Subscription) -> None:
         try:
             async with asyncio.timeout(self._stall_s):
                 await subscription.sink.drained()
         except TimeoutError:
-            self._cut(subscription, "slow")
+            subscription.cut("slow")
 
     def _lagged(self, subscription: Subscription) -> None:
         tail = self._subscriptions.get(subscription)
         if tail is not None:
-            self._spawn(self._recover(tail, subscription, tail.last))
+            self._spawn(self._recover(tail, subscription, tail.last, tail.history))
 
-    async def _recover(self, tail: Tail, subscription: Subscription, cursor: int) -> None:
-        await self._drain(subscription)
+    async def _recover(self, tail: Tail, subscription: Subscription, cursor: int, history: int) -> None:
         try:
-            await self._catch_up(tail, subscription, cursor)
+            await self._drain(subscription)
+            await self._catch_up(tail, subscription, cursor, history)
         except (SQLAlchemyError, OSError):
-            self._cut(subscription, "database")
-
-    def _cut(self, subscription: Subscription, reason: str) -> None:
-        _log.info("stream.cut", account=encode("acct", subscription.account_id), reason=reason)
-        metrics.STREAMS_CUT.labels(reason).inc()
-        subscription.sink.cut()
+            subscription.cut("database")
+        except Exception:
+            subscription.fail()
 
     async def _beat(self) -> None:
         """One timer for all clients. One that catches up gets it too: it may wait long for its turn at the database,
         and between two writes, which are whole frames, there is always room."""
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            for subscription in self._subscriptions:
-                subscription.sink.write(subscription.dialect.heartbeat)
+            for subscription in list(self._subscriptions):
+                subscription.write(subscription.dialect.heartbeat)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

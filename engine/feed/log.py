@@ -85,18 +85,17 @@ class EventLog:
 
     async def matching(
         self, account_id: int, after: int, upto: int, types: Iterable[str] | None, limit: int
-    ) -> list[tuple[int, bytes]]:
-        """The newest `limit` events in `after < number ≤ upto`, ascending; their type is like one of `types`."""
-        found: list[tuple[int, bytes]] = []
+    ) -> tuple[list[tuple[int, bytes]], int]:
+        """Begins to search `after < number ≤ upto` from the newest on, for events whose type is like one of `types`.
+
+        Answers at most `limit` of them, ascending, and the number up to which the search is to go on.
+        """
+        low = max(after, upto - _WINDOW)
         wanted = None if types is None else sorted(types)
-        while upto > after and len(found) < limit:
-            low = max(after, upto - _WINDOW)
-            values = {"account_id": account_id, "after": low, "upto": upto, "types": wanted}
-            async with self._db.connect() as conn:
-                rows = await conn.execute(_MATCHING, values | {"limit": limit - len(found)})
-                found += [(seq, line.encode()) for seq, line in rows]
-            upto = low
-        return found[::-1]
+        values = {"account_id": account_id, "after": low, "upto": upto, "types": wanted, "limit": limit}
+        async with self._db.connect() as conn:
+            found = [(seq, line.encode()) for seq, line in await conn.execute(_MATCHING, values)][::-1]
+        return found, found[0][0] - 1 if len(found) == limit else low
 
 
 def _owner(kept: str) -> Owner | None:

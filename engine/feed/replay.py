@@ -31,16 +31,13 @@ async def matching(
     """The newest `limit` recorded events in `after < number ≤ upto` that the subscription wants, ascending.
 
     The database narrows by type; what a filter wants beyond that is decided here, so it is asked again until enough
-    are found. Raises what the database raises.
+    are found, or nobody wants them any more. Raises what the database raises.
     """
     found: list[Encoded] = []
-    while upto > after and len(found) < limit:
-        rows = await log.matching(subscription.account_id, after, upto, subscription.filter.types, limit)
+    while upto > after and len(found) < limit and subscription.is_open:
+        rows, upto = await log.matching(subscription.account_id, after, upto, subscription.filter.types, limit)
         events = (tail.encode(subscription.dialect, seq, line) for seq, line in reversed(rows))
         found += [event for event in events if subscription.wants(event)]
-        if len(rows) < limit:
-            break
-        upto = rows[0][0] - 1
     return found[:limit][::-1]
 
 

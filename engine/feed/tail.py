@@ -5,6 +5,7 @@ what is newer leaves a hole that its caller fills from PostgreSQL first. So it d
 often, or what Redis forgot: each client gets each number once, in order.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from engine import metrics
 from engine.feed.chunks import Chunk
 from engine.feed.dialect import Dialect, Encoded, Filter
 from engine.ids import encode
@@ -43,15 +45,51 @@ class Sink(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """One client: what it speaks, and what of it it wants."""
+    """One client: what it speaks, and what of it it wants.
+
+    Whatever its sink raises ends this client and no other: who writes here writes to all of them in one loop.
+    """
 
     account_id: int
     sink: Sink
     dialect: Dialect
     filter: Filter
+    ended: bool = False  # cut or unsubscribed; its connection may be open still, for another one
+
+    @property
+    def is_open(self) -> bool:
+        return not self.ended and self.sink.is_open
 
     def wants(self, event: Encoded) -> bool:
         return bool(event.frame) and self.filter.wants(event)
+
+    def write(self, data: bytes) -> int:
+        """Writes, unless it has ended; answers the bytes that are pending."""
+        if self.ended:
+            return 0
+        try:
+            self.sink.write(data)
+            return self.sink.pending()
+        except Exception:
+            self.fail()
+            return 0
+
+    def fail(self) -> None:
+        """Ends it because of the exception that is being handled."""
+        _log.exception("stream.failed", account=encode("acct", self.account_id))
+        self.cut("failed")
+
+    def cut(self, reason: str) -> None:
+        """Ends it, and its connection."""
+        if self.ended:
+            return
+        self.ended = True
+        _log.info("stream.cut", account=encode("acct", self.account_id), reason=reason)
+        metrics.STREAMS_CUT.labels(reason).inc()
+        try:
+            self.sink.cut()
+        except Exception:
+            _log.exception("stream.cut_failed", account=encode("acct", self.account_id))
 
 
 Slice = tuple[bytes, int]  # frames, and the number up to which they are all that a filter wants
@@ -91,6 +129,7 @@ class Tail:
         self.history = 0  # counts restarts
         self.clients = 0  # subscriptions, those that catch up included; kept by the hub
         self.used_at = time.monotonic()
+        self.searching = asyncio.Lock()  # held by the one of its clients that searches PostgreSQL; kept by the hub
         self._size = size
         self._limit_bytes = limit_bytes
         self._on_lag = on_lag
@@ -112,8 +151,8 @@ class Tail:
         if chunk.first > self.last + 1:
             return False
         lines = chunk.after(self.last)
-        self._lines += lines
         fresh = {name: self._encode(view.dialect, self.last + 1, lines) for name, view in self._views.items()}
+        self._lines += lines
         self.last += len(lines)
         for name, view in self._views.items():
             view.events += fresh[name]
@@ -176,13 +215,13 @@ class Tail:
             view.events.clear()
             view.forget()
         for subscription in self.subscriptions():
-            subscription.sink.write(subscription.dialect.reset(str(old), last))
+            subscription.write(subscription.dialect.reset(str(old), last))
 
     def encode(self, dialect: Dialect, seq: int, line: bytes) -> Encoded:
         """One event in a dialect. A broken one is logged and dropped: it must not stop the others."""
         try:
             return dialect.encode(self.account_id, seq, line)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except Exception:
             _log.error("event.undecodable", account=encode("acct", self.account_id), seq=seq, dialect=dialect.name)
             return Encoded(seq, "", b"")
 
@@ -215,7 +254,6 @@ class Tail:
                 continue
             data = b"".join(wanted)
             for subscription in list(group):
-                subscription.sink.write(data)
-                if subscription.sink.pending() > self._limit_bytes:
+                if subscription.write(data) > self._limit_bytes:
                     self.leave(subscription)
                     self._on_lag(subscription)

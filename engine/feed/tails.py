@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.feed import chunks
 from engine.feed.chunks import Chunk
-from engine.feed.log import EventLog, Heads
+from engine.feed.log import EventLog
 from engine.feed.tail import Subscription, Tail
 
 READ_CHUNKS = 100  # per stream and reply, usually of a few events each; of 500 when the engine is busy
@@ -83,10 +83,8 @@ class Tails:
             try:
                 await self._read_once()
                 self._redis_answers = True
-            except (RedisError, OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
-                if self._redis_answers:
-                    _log.warning("streams.redis_failed", error=type(error).__name__)
-                self._redis_answers = isinstance(error, SQLAlchemyError)
+            except Exception as error:  # of whatever kind: nobody else reads
+                self._read_failed(error)
                 await asyncio.sleep(PAUSE_S)
 
     async def sweep(self) -> NoReturn:
@@ -97,6 +95,9 @@ class Tails:
                 await self.sweep_once()
             except (SQLAlchemyError, OSError) as error:
                 _log.warning("streams.database_failed", error=type(error).__name__)
+                await asyncio.sleep(SWEEP_S)
+            except Exception:
+                _log.exception("streams.sweep_failed")
                 await asyncio.sleep(SWEEP_S)
 
     async def _start(self, account_id: int) -> Tail:
@@ -171,6 +172,13 @@ class Tails:
         if any(len(entries) > 1 for _, entries in answer):
             await asyncio.sleep(min(time.monotonic() - begun, MOST_PAUSE_S))
 
+    def _read_failed(self, error: Exception) -> None:
+        """Until the reader gets on, the sweep brings everything, unless it is PostgreSQL that is away."""
+        if self._redis_answers:
+            is_expected = isinstance(error, RedisError | OSError | SQLAlchemyError)  # TimeoutError is an OSError
+            _log.warning("streams.redis_failed", error=type(error).__name__, exc_info=None if is_expected else error)
+        self._redis_answers = isinstance(error, SQLAlchemyError)
+
     async def _wake(self) -> None:
         """Has the reader, which waits for the streams it knew, look at the new one too."""
         try:
@@ -182,9 +190,9 @@ class Tails:
             return  # then the sweep brings its events
 
     async def sweep_once(self) -> None:
-        heads = await self._log.heads(self._tails)
+        heads = await self._log.heads(list(self._tails))
         if heads.epoch != self._epoch:
-            await self._enter(heads)
+            await self._enter(heads.epoch)
         for tail in self.all():
             head = heads.newest.get(tail.account_id)
             if head is None:
@@ -195,20 +203,25 @@ class Tails:
             self._drop_idle(tail)
         self._seen = heads.newest
 
-    async def _enter(self, heads: Heads) -> None:
+    async def _enter(self, epoch: str) -> None:
         """Follows another history of the database, and tells the clients whom it contradicts.
 
         After a failover that lost nothing it goes on where the old one ended. What a failover or a restore lost is the
         end of the log, and numbers are given in the order of ids that are not given again: so the new history has the
         newest event that was shown, at its number, only if it has all before it.
         """
-        shown = {tail: tail.newest for tail in self.all()}
-        going_on = {tail for tail, newest in shown.items() if await self._has(tail, newest)}
-        self._epoch, self._seen = heads.epoch, {}
+        shown: dict[Tail, Chunk | None] = {}
+        going_on: set[Tail] = set()
+        heads: dict[int, int] = {}
+        while begun := [tail for tail in self.all() if tail not in shown]:  # more begin while these are looked at
+            heads |= (await self._log.heads([tail.account_id for tail in begun])).newest
+            shown |= {tail: tail.newest for tail in begun}
+            going_on |= {tail for tail in begun if await self._has(tail, shown[tail])}
+        self._epoch, self._seen = epoch, {}
         restarted = [tail for tail in self.all() if tail not in going_on or tail.newest != shown[tail]]
-        _log.warning("streams.epoch_changed", epoch=heads.epoch, accounts=len(shown), contradicted=len(restarted))
+        _log.warning("streams.epoch_changed", epoch=epoch, accounts=len(shown), contradicted=len(restarted))
         for tail in restarted:
-            tail.restart(heads.newest.get(tail.account_id, 0))
+            tail.restart(heads[tail.account_id])
 
     async def _has(self, tail: Tail, newest: Chunk | None) -> bool:
         if newest is None:

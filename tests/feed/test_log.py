@@ -53,7 +53,9 @@ async def test_any_part_is_searched_exactly(log: EventLog, types: tuple[str, ...
     for after in EDGES:
         for upto in EDGES:
             expected = [(n + 1, line.encode()) for n, line in enumerate(LINES) if after <= n < upto and wanted(n)]
-            assert await log.matching(1, after, upto, types, limit) == expected[-limit:]
+            found, rest = await log.matching(1, after, upto, types, limit)
+            assert found == expected[-limit:]
+            assert rest == (found[0][0] - 1 if len(found) == limit else after)
 
 
 @pytest.mark.parametrize("before", [2**31 - 20, 2**31 - 3, 2**40])
@@ -66,7 +68,8 @@ async def test_numbers_may_be_large(db: AsyncEngine, redis: Redis, before: int) 
     chunk = await log.read(1, before + 2, before + 4)
     assert chunk is not None
     assert chunk.body.decode().split("\n") == LINES[2:4]
-    found = await log.matching(1, before + 2, before + 4, None, 9)
+    found, rest = await log.matching(1, before + 2, before + 4, None, 9)
+    assert rest == before + 2
     assert found == [(before + 3, LINES[2].encode()), (before + 4, LINES[3].encode())]
 
 

@@ -52,6 +52,22 @@ async def test_a_client_that_goes_is_forgotten(api: Api) -> None:
     await eventually(lambda: not subscriptions)
 
 
+async def test_a_stream_that_fails_ends_its_connection_and_leaves_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("as nobody expects")
+
+    hub = api.held.hub
+    async with talking(await api.client()) as talk:
+        assert (await talk.say("startusereventrequest"))["success"]
+        await eventually(lambda: len(hub._subscriptions) == 1)
+        monkeypatch.setattr(hub, "subscribe", fail)
+        assert (await talk.say("startaccounteventrequest"))["success"]
+        assert await talk.end() == 1006
+    await eventually(lambda: not hub._subscriptions)
+
+
 async def test_shutdown_cuts_those_that_follow_and_dismisses_the_others(serve: Serve) -> None:
     api = await serve()
     async with talking(await api.client()) as following, talking(await api.client(), admitted=False) as idle:
