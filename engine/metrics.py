@@ -42,6 +42,9 @@ REGISTRY_PAUSES = Counter("carillon_registry_pauses_total", "Campaigns paused fo
 QUEUE_DEPTH = Gauge("carillon_queue_depth", "Messages waiting in a queue.", ["queue"])
 QUEUE_AGE_SECONDS = Histogram("carillon_queue_age_seconds", "Enqueued to begun.", ["queue"], buckets=_WAIT_S)
 LEASES_HELD = Gauge("carillon_leases_held", "Campaigns that this coordinator holds.")
+DUTY_AGE_SECONDS = Gauge(
+    "carillon_coordinator_duty_age_seconds", "Since the duty was last done, of two that all work depends on.", ["duty"]
+)
 CLAIMED = Counter("carillon_prospects_enqueued_total", "Prospects put into a queue.", ["channel"])
 PUT_OFF = Counter("carillon_prospects_put_off_total", "Prospects whose window was closed when they fell due.")
 TICK_SECONDS = Histogram("carillon_coordinator_tick_seconds", "One round of the coordinator.", buckets=_FAST_S)

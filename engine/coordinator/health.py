@@ -1,12 +1,11 @@
 """Keeps the numbers' health up, and moves them through the states of the pool when their score or their time says so.
 
-Three duties, each safe to run in every coordinator at once: outcomes are consumed under row locks, a number is judged
+Two duties, each safe to run in every coordinator at once: outcomes are consumed under row locks, a number is judged
 and moved under its own lock, and one whose state has already changed is left alone.
 """
 
 from datetime import datetime
 
-from engine import metrics
 from engine.clock import add
 from engine.rules import did_health, did_pool
 from engine.rules.did_health import Band
@@ -83,20 +82,6 @@ class Rests:
                 now,
             )
         return moved is not None
-
-
-class Census:
-    """Counts the numbers by state, for the metrics."""
-
-    every_s = 15.0
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._reader = runtime.reader
-
-    async def run_once(self) -> None:
-        async with self._reader.connect() as conn:
-            for state, numbers in (await pool_store.count_by_state(conn)).items():
-                metrics.DIDS.labels(state).set(numbers)
 
 
 def judge(standing: Standing, record: Record, now: datetime, policy: Policy) -> Move | None:

@@ -3,15 +3,18 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 
+from engine import metrics
 from engine.clock import boottime
+from engine.coordinator.census import Census
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.duty import AWAY, Duty, Keeper, end
 from engine.coordinator.forecast import Forecasts
-from engine.coordinator.health import Census, Health, Rests
+from engine.coordinator.health import Health, Rests
 from engine.coordinator.inbox import Inbox
 from engine.coordinator.lease import Lease
 from engine.coordinator.operations import Audit, Operations
@@ -63,6 +66,8 @@ class Coordinator:
             Audit(runtime),
         ]
         self._keepers = [Keeper(self.dispatch, nudge), *map(Keeper, duties), Keeper(rescue, lost)]
+        for name, keeper in self._vital().items():
+            metrics.DUTY_AGE_SECONDS.labels(name).set_function(partial(_age_s, keeper))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then gives its leases up. Raises what no outage explains."""
@@ -79,6 +84,11 @@ class Coordinator:
 
     def health(self) -> Mapping[str, bool]:
         """Whether the two duties that all work depends on have lately succeeded."""
-        dispatch, lease = self._keepers[0], self._keepers[1]
-        since = boottime() - _STALE_S
-        return {"dispatch": dispatch.last_success > since, "lease": lease.last_success > since}
+        return {name: _age_s(keeper) < _STALE_S for name, keeper in self._vital().items()}
+
+    def _vital(self) -> Mapping[str, Keeper]:
+        return {"dispatch": self._keepers[0], "lease": self._keepers[1]}
+
+
+def _age_s(keeper: Keeper) -> float:
+    return boottime() - keeper.last_success

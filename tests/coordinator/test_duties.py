@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.clock import Clock, boottime, real_now
+from engine.clock import Clock, add, boottime, real_now
+from engine.coordinator.census import Census, in_doubt
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
 from engine.coordinator.hold import Hold
@@ -18,7 +20,7 @@ from engine.coordinator.stats import Stats
 from engine.coordinator.sweep import Sweep
 from engine.coordinator.upkeep import Fold, Partitions, Purge
 from engine.coordinator.watch import Watch, overdue
-from engine.jobs import Queue
+from engine.jobs import NAMESPACE, Queue
 from engine.rules.campaign import Action
 from engine.runtime import Runtime
 from engine.store import campaigns, counts, database
@@ -176,6 +178,27 @@ async def test_the_watch_reads_what_is_due_and_not_the_table(database_url: str, 
         assert await scans_of_attempts(reader) == before
     finally:
         await coordinators.dispose()
+
+
+async def test_attempts_in_doubt_are_counted_and_the_others_not_read(
+    runtime: Runtime, database_url: str, db: AsyncEngine
+) -> None:
+    await add_attempts(db, count=20_000, due_in_s=3_600)
+    await add_attempts(db, first=20_001, count=7, due_in_s=20)
+    async with db.begin() as conn:
+        await conn.execute(text("update attempts set state = 2 where prospect_id in (20002, 20003, 20004)"))
+    await runtime.queue.rpush(f"{NAMESPACE}:{Queue.SEND}", "one", "two")  # type: ignore[misc]
+    coordinators = database.connect(database_url, pool_size=1, keyed=True)
+    reader = coordinators.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        before = await scans_of_attempts(reader)
+        assert await in_doubt(reader, add(real_now(), 30.0)) == 3
+        assert await scans_of_attempts(reader) == before
+    finally:
+        await coordinators.dispose()
+    await Census(runtime).run_once()
+    assert REGISTRY.get_sample_value("carillon_unknown_open") == 3
+    assert REGISTRY.get_sample_value("carillon_queue_depth", {"queue": "send"}) == 2
 
 
 async def scans_of_attempts(reader: AsyncEngine) -> int:

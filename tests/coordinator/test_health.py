@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.clock import Clock, iso
-from engine.coordinator.health import Census, Health, Rests
+from engine.coordinator.census import Census
+from engine.coordinator.health import Health, Rests
 from engine.coordinator.operations import Audit, Operations, provider_of
 from engine.jobs import Queue
 from engine.rules.did_health import Kind, encode

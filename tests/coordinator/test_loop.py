@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -57,6 +58,10 @@ async def test_the_loop_enqueues_everything_and_gives_its_leases_up(
 
         await eventually(all_sent)
         assert all(coordinator.health().values())
+        for duty in ("dispatch", "lease"):
+            age_s = REGISTRY.get_sample_value("carillon_coordinator_duty_age_seconds", {"duty": duty})
+            assert age_s is not None
+            assert 0 <= age_s < 15
     async with db.connect() as conn:
         row = (await conn.execute(text("select lease_owner, lease_until::text from campaigns"))).one()
         assert tuple(row) == ("", "-infinity")

@@ -8,9 +8,9 @@ import pytest
 from engine.checks import limits as limit_checks
 from engine.checks.evidence import Create, Evidence
 from engine.clock import Clock, starting_at
+from engine.dispatch.create import create_request
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.intent import Hint, IntentContext, Refusal, commit_intents
-from engine.dispatch.pipeline import create_request
 from engine.dispatch.settle import settle
 from engine.ids import attempt_ref
 from engine.rules import reports
