@@ -1,11 +1,14 @@
 """The journal's own error: small while the loop turns, and never less than it stood still."""
 
 import asyncio
+import socket
 import time
 
 import pytest
+from aiohttp import web
 
 from engine.carriers.network.pulse import BEAT_S, ECHO_BEATS, Pulse, earliest_arrival
+from engine.carriers.network.waited import waited_s
 
 STOOD_STILL_S = 0.2
 
@@ -19,6 +22,28 @@ async def test_the_lag_covers_what_blocked_the_loop() -> None:
         assert pulse.lag_s() >= STOOD_STILL_S
     finally:
         pulse.stop()
+
+
+async def test_the_kernel_tells_how_long_a_request_has_waited() -> None:
+    told: asyncio.Queue[float] = asyncio.Queue()
+
+    async def serve(request: web.Request) -> web.Response:
+        told.put_nowait(waited_s(request.transport))
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/", serve)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        with socket.create_connection(runner.addresses[0]) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(STOOD_STILL_S)  # noqa: ASYNC251 - it is not even accepted yet
+            assert await told.get() >= STOOD_STILL_S
+    finally:
+        await runner.cleanup()
+    assert waited_s(None) == 0.0
 
 
 STILL = [0.0, 0.01, 0.91]

@@ -21,6 +21,7 @@ from engine.carriers.network.journal import Journal
 from engine.carriers.network.line import Line, Order, Report, Wire
 from engine.carriers.network.post import Poster
 from engine.carriers.network.pulse import Pulse
+from engine.carriers.network.waited import waited_s
 from engine.carriers.port import Channel
 
 log = structlog.get_logger(__name__)
@@ -77,13 +78,13 @@ class Exchange:
         nth = self._tries[order.ref]
         fault = behaviour.create_fault(self.config, self.faults, order.ref, nth, order.to)
         if fault in _BEFORE_ACCEPT:
-            self._log_create(wire, account, order, "", fault)
+            self._log_create(wire, account, order, "", fault, request)
             return self._turn_away(fault, request)
         line = self._open(wire, account, order, nth)
         if line is None:
-            self._log_create(wire, account, order, "", "invalid_number")
+            self._log_create(wire, account, order, "", "invalid_number", request)
             return Refusal("invalid_number")
-        self._log_create(wire, account, order, line.id, "")
+        self._log_create(wire, account, order, line.id, "", request)
         self._by_ref.setdefault((order.channel, order.ref), line)
         self._lines[line.id] = line
         await self.answer_badly(fault, request)
@@ -131,7 +132,9 @@ class Exchange:
         self._by_ref.setdefault((channel, order.ref), line)
         self._tries[order.ref] += 1
 
-    def _log_create(self, wire: Wire, account: Account, order: Order, carrier_id: str, reason: str) -> None:
+    def _log_create(
+        self, wire: Wire, account: Account, order: Order, carrier_id: str, reason: str, request: web.Request
+    ) -> None:
         self.counts["create_accepted" if carrier_id else f"create_refused_{reason}"] += 1
         self.journal.write(
             "create",
@@ -145,7 +148,7 @@ class Exchange:
             carrier_id=carrier_id,
             reason=reason,
             not_after=order.not_after,
-            lag_s=round(self._pulse.lag_s(), 3),
+            lag_s=round(max(self._pulse.lag_s(), waited_s(request.transport)), 3),
             **_content(order),
         )
 

@@ -1,4 +1,7 @@
-"""How far the journal's times may be behind the truth: what arrives while this process is busy is stamped late."""
+"""How far the journal's times may be behind the truth: what arrives while this process is busy is stamped late.
+
+The kernel tells how long a request has waited (`waited`), but not of a connection that its client has given up.
+"""
 
 import asyncio
 import time
