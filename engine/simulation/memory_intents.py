@@ -15,6 +15,7 @@ from engine.dispatch.judge import Fact, is_counted, is_due, judge
 from engine.dispatch.refusal import Refusal
 from engine.dispatch.settling import view_of
 from engine.rules.attempt import AttemptState
+from engine.rules.decision import UNANSWERED
 from engine.rules.did_pool import DidState
 from engine.rules.prospect import ProspectState
 from engine.rules.stats import Delta
@@ -198,7 +199,7 @@ class Intents(Rows):
             Ticket(view.prospect_id, view.attempt, view.try_no)
             for view in views
             if view.campaign_id == campaign_id
-            and view.state == AttemptState.RESERVED
+            and view.state in UNANSWERED
             and view.check_at is not None
             and view.check_at < now + timedelta(minutes=15)
         )
@@ -206,7 +207,7 @@ class Intents(Rows):
     async def are_open(self, tickets: Sequence[Ticket]) -> bool:
         views = [self.attempts[each.prospect_id, each.attempt].view for each in tickets]
         return any(
-            view.try_no == each.try_no and view.state == AttemptState.RESERVED
+            view.try_no == each.try_no and view.state in UNANSWERED
             for view, each in zip(views, tickets, strict=True)
         )
 

@@ -17,12 +17,14 @@ _POLL_S, _LONGEST_POLL_S = 0.005, 0.08
 
 # Intents set `check_at` seconds past their ticket's end, so the open ones are a short stretch at the front of that
 # index. Before it lies only what is overdue: seen from there on, tickets are also found when a clock was set forward
-# meanwhile; the quarter of an hour is for clocks that are behind. `+ 0` keeps the planner from trusting statistics of a
-# column that changes by the second.
+# meanwhile; the quarter of an hour is for clocks that are behind. Where one was set forward, the watch soon has its
+# doubts about an attempt whose create may still begin; so those in doubt are waited for as well. `+ 0` keeps the
+# planner from trusting statistics of a column that changes by the second.
+_OPEN = f"state + 0 in ({AttemptState.RESERVED:d}, {AttemptState.UNKNOWN:d})"
 _OPEN_TICKETS = text(f"""
     select prospect_id, attempt, try from attempts
      where check_at < cast(:now as timestamptz) + interval '15 minutes'
-       and state + 0 = {AttemptState.RESERVED:d} and campaign_id = :id
+       and {_OPEN} and campaign_id = :id
 """)
 _STILL_OPEN = text(f"""
     select exists (
@@ -30,7 +32,7 @@ _STILL_OPEN = text(f"""
                     as t(prospect_id, attempt, try)
          cross join lateral (select try, state from attempts
                               where prospect_id = t.prospect_id and attempt = t.attempt offset 0) a
-         where a.try = t.try and a.state + 0 = {AttemptState.RESERVED:d})
+         where a.try = t.try and a.{_OPEN})
 """)
 
 

@@ -35,13 +35,21 @@ async def test_a_clock_set_forward_while_a_create_is_in_the_air_calls_nobody_twi
 
 async def test_a_clock_set_forward_hides_no_open_ticket_from_a_pause() -> None:
     """The pause was answered at once, and a create followed."""
-    script = replace(
-        CALL, deeds=(*CALL.deeds, Deed(1.2, "pause", "100")), faults=(Fault("clock.real", "1.190", 1, 15.0),)
-    )
-    history = await play(script, MemorySteps)
+    for jump_s in (15.0, 3_600.0):
+        script = replace(
+            CALL, deeds=(*CALL.deeds, Deed(1.5, "pause", "100")), faults=(Fault("clock.real", "1.490", 1, jump_s),)
+        )
+        history = await play(script, MemorySteps)
+        assert history.problems == []
+        text = "".join(history.lines)
+        assert text.index(" send 1-1 ") < text.index("is answered to be still")
+
+
+async def test_nobody_is_given_up_whose_create_may_still_begin() -> None:
+    """The watch found him waiting for an hour, by a clock that was set forward, and the pause was answered."""
+    history = await play(write(830), MemorySteps)
     assert history.problems == []
-    text = "".join(history.lines)
-    assert text.index(" send 1-1 ") < text.index("is answered to be still")
+    assert "lookup 5-1: absent" in "".join(history.lines)
 
 
 async def test_a_campaign_that_nobody_starts_forgets_nobody() -> None:
