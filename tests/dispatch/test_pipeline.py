@@ -23,7 +23,7 @@ from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling
 from engine.ids import encode
-from engine.limits.slots import HORIZON_S, LATE_S, Lane, SendSlots
+from engine.limits.slots import HORIZON_S, WIDE_S, Lane, SendSlots
 from engine.rules.telephony import Channel
 from engine.settings import Settings
 from engine.store import locks
@@ -226,7 +226,7 @@ async def test_a_refusal_for_the_rate_closes_the_lane_of_every_worker_and_costs_
     opened_at = carrier.refused_at + 2.5
     begun = [at for _, at in [*carrier.begun, *other.begun]]
     early = [at for at in begun if at < opened_at - 0.1]
-    assert all(at <= carrier.refused_at + HORIZON_S + LATE_S for at in early)  # they held their slot by then
+    assert all(at <= carrier.refused_at + HORIZON_S + WIDE_S for at in early)  # they held their slot by then
     assert len(early) <= 10
     counts = await world.counts(campaign)
     assert counts["completed"] == len(begun) > len(early)
