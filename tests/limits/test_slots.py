@@ -168,14 +168,14 @@ def most_used(slots: Sequence[tuple[Slot, float]], window_s: float) -> int:
 
 @pytest.mark.parametrize("rate", [2, 20, 60])
 async def test_no_second_holds_more_than_the_rate_however_late_wide_slots_are_used(server: Server, rate: int) -> None:
-    kinds = set()
-    for seed in range(1 if isinstance(server, RedisServer) else 40):
+    kinds, seeds = set(), 1 if isinstance(server, RedisServer) else 40
+    for seed in range(seeds):
         granted = await _granted_to_some_that_are_late(server, rate, random.Random(f"wide {rate} {seed}"))
         assert most_used(granted, 1.0) <= rate
         assert most_used(granted, 2.0) <= 2 * rate
         assert all(slot.at <= slot.until <= slot.at + late_s for slot, late_s in granted)
         kinds |= {late_s for _, late_s in granted}
-    assert kinds == {LATE_S, WIDE_S}
+    assert seeds == 1 or kinds == {LATE_S, WIDE_S}
 
 
 async def _granted_to_some_that_are_late(server: Server, rate: int, rng: random.Random) -> list[tuple[Slot, float]]:
