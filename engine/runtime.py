@@ -141,7 +141,7 @@ def connect_redis(url: str) -> Redis:
 
 
 def carrier_settings(settings: Settings) -> Mapping[str, str]:
-    """The account at the simulated carrier; real carriers get theirs from the account's own settings."""
+    """The account at the simulated carrier. Real carriers will need theirs from the account's own settings."""
     secret = settings.simulated_secret.get_secret_value()
     return {
         "base_url": settings.simulated_url,
