@@ -207,8 +207,7 @@ class Intents(Rows):
     async def are_open(self, tickets: Sequence[Ticket]) -> bool:
         views = [self.attempts[each.prospect_id, each.attempt].view for each in tickets]
         return any(
-            view.try_no == each.try_no and view.state in UNANSWERED
-            for view, each in zip(views, tickets, strict=True)
+            view.try_no == each.try_no and view.state in UNANSWERED for view, each in zip(views, tickets, strict=True)
         )
 
 
