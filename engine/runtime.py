@@ -4,15 +4,17 @@ Nothing else makes a connection. Redis clients never retry by themselves: a retr
 pop strands one. Callers decide what a failure means; a hint may be lost, PostgreSQL is the truth.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -131,13 +133,28 @@ def load_rules(settings: Settings) -> int:
 
 
 def connect_redis(url: str) -> Redis:
-    """A client that tries once, and answers or fails within `REDIS_TIMEOUT_S`."""
-    return Redis.from_url(
+    """A client that tries once, and answers or fails within `REDIS_TIMEOUT_S`. What it raises of an outage is a
+    RedisError."""
+    client = Redis.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=REDIS_TIMEOUT_S,
         socket_connect_timeout=REDIS_TIMEOUT_S,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_TellsOutages, pool.connection_class), {})
+    return client
+
+
+class _TellsOutages(AbstractConnection):
+    """uvloop says with a RuntimeError that a connection has just gone, and the client passes it on: a coordinator
+    took it for a bug of ours, and ended."""
+
+    async def send_packed_command(self, command: "bytes | str | Iterable[bytes]", check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError(f"the connection has gone ({type(error).__name__})") from error
 
 
 def carrier_settings(settings: Settings) -> Mapping[str, str]:

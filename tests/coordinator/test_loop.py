@@ -21,7 +21,7 @@ from engine.coordinator.loop import Coordinator
 from engine.coordinator.shard import Shard
 from engine.coordinator.wake import LIST, Wake
 from engine.embedded.servers import Servers
-from engine.runtime import Runtime
+from engine.runtime import Runtime, connect_redis
 from tests.coordinator.conftest import MakeCampaign, add_dids, messages
 
 DEADLINE_S = 60.0  # only a hang reaches it: a busy machine needs 20 s to start a process
@@ -66,6 +66,18 @@ async def test_the_loop_enqueues_everything_and_gives_its_leases_up(
         row = (await conn.execute(text("select lease_owner, lease_until::text from campaigns"))).one()
         assert tuple(row) == ("", "-infinity")
         assert (await conn.execute(text("select count(*) from leaders"))).scalar_one() == 0
+
+
+async def test_a_connection_that_has_just_gone_is_an_outage(servers: Servers) -> None:
+    """Between the pool's look at it and the first byte."""
+    client = connect_redis(servers.redis_url)
+    await client.ping()
+    (connection,) = client.connection_pool._available_connections
+    connection._writer.transport.abort()
+    with pytest.raises(RedisConnectionError, match="has gone"):
+        await client.ping()
+    assert await client.ping()
+    await client.aclose()
 
 
 async def test_a_wake_up_finds_a_campaign_that_nobody_holds(
