@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import dramatiq
@@ -37,9 +37,11 @@ async def send(running: RunningServers, count: int) -> None:
     await client.aclose()
 
 
-async def test_a_worker_takes_work_again_after_redis_was_away(running: RunningServers) -> None:
+@contextmanager
+def working(url: str) -> Iterator[threading.Semaphore]:
+    """A worker, and how many messages have come to its actor."""
     came = threading.Semaphore(0)
-    with closing(CarillonBroker(running.servers.redis_queue_url, middleware=[])) as broker:
+    with closing(CarillonBroker(url, middleware=[])) as broker:
 
         @dramatiq.actor(broker=broker, queue_name=Queue.DIAL, actor_name=Actor.PLACE_CALL)
         def place_call(*args: object) -> None:
@@ -48,14 +50,19 @@ async def test_a_worker_takes_work_again_after_redis_was_away(running: RunningSe
         worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
         worker.start()
         try:
-            await send(running, 1)
-            assert came.acquire(timeout=20)
-            running.end("redis", signal.SIGKILL)
-            running.start_again("redis")
-            await send(running, 1)
-            assert came.acquire(timeout=20)
+            yield came
         finally:
             worker.stop()
+
+
+async def test_a_worker_takes_work_again_after_redis_was_away(running: RunningServers) -> None:
+    with working(running.servers.redis_queue_url) as came:
+        await send(running, 1)
+        assert came.acquire(timeout=20)
+        running.end("redis", signal.SIGKILL)
+        running.start_again("redis")
+        await send(running, 1)
+        assert came.acquire(timeout=20)
 
 
 @pytest.mark.parametrize(
@@ -68,27 +75,17 @@ async def test_a_worker_takes_work_again_after_redis_was_away(running: RunningSe
 async def test_a_worker_takes_work_again_after_redis_refused_to_write(
     running: RunningServers, refuse: str, accept: str
 ) -> None:
-    came = threading.Semaphore(0)
     url = running.servers.redis_queue_url
-    with closing(CarillonBroker(url, middleware=[])) as broker, SyncRedis.from_url(url) as client:
-
-        @dramatiq.actor(broker=broker, queue_name=Queue.DIAL, actor_name=Actor.PLACE_CALL)
-        def place_call(*args: object) -> None:
-            came.release()
-
-        worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
-        worker.start()
+    with working(url) as came, SyncRedis.from_url(url) as client:
+        await send(running, 1)
+        assert came.acquire(timeout=20)
+        client.execute_command(refuse)
         try:
-            await send(running, 1)
-            assert came.acquire(timeout=20)
-            client.execute_command(refuse)
             await until_refused(client, 6)  # the fetch and, twice, the flush of its close: two rounds
-            client.execute_command(accept)
-            await send(running, 1)
-            assert came.acquire(timeout=20)
         finally:
             client.execute_command(accept)
-            worker.stop()
+        await send(running, 1)
+        assert came.acquire(timeout=20)
 
 
 async def until_refused(client: SyncRedis, times: int) -> None:
