@@ -82,6 +82,7 @@ class Supervisor:
         self._log = log or TerminalLog(sys.stdout)
         self._children: dict[str, Child] = {}
         self._deaths: queue.Queue[Child] = queue.Queue()
+        self._turn = threading.Lock()  # a name has one bearer, whoever starts it
         self._lifeline, self._held_end = os.pipe()
         self._forks = tuple(forks)
         self._zygote = Zygote(self._forks, {**os.environ, **self.environment}) if forks else None
@@ -169,9 +170,17 @@ class Supervisor:
         os.close(self._lifeline)
 
     def _spawn(self, name: str, command: Command) -> Child:
-        previous = self._children.get(name)
-        if previous is not None and previous.is_running:
-            raise ValueError(f"{name} is running already")
+        with self._turn:
+            previous = self._children.get(name)
+            if previous is not None and previous.is_running:
+                raise ValueError(f"{name} is running already")
+            process, ready = self._begin(name, command)
+            child = self._children[name] = Child(name, command, process)
+        threading.Thread(target=self._attend, args=(child, ready), name=f"attend-{name}", daemon=True).start()
+        return child
+
+    def _begin(self, name: str, command: Command) -> tuple[Process, int]:
+        """The process, and the pipe in which it tells that it is ready."""
         ready, told = os.pipe()
         try:
             if self._zygote is not None and command.module in self._forks:
@@ -183,9 +192,7 @@ class Supervisor:
             raise
         finally:
             os.close(told)
-        child = self._children[name] = Child(name, command, process)
-        threading.Thread(target=self._attend, args=(child, ready), name=f"attend-{name}", daemon=True).start()
-        return child
+        return process, ready
 
     def _execute(self, command: Command, told: int) -> subprocess.Popen[bytes]:
         pipes = {LIFELINE_FD: str(self._lifeline), READY_FD: str(told), "PYTHONUNBUFFERED": "1"}

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,25 @@ def test_an_ended_child_is_started_again_as_it_was(supervisor: Supervisor) -> No
     supervisor.kill("worker")
     supervisor.restart("worker")
     assert supervisor.wait_ready("worker", DEADLINE_S)["pid"] != first["pid"]
+
+
+def test_many_who_start_one_child_again_start_one(supervisor: Supervisor) -> None:
+    """Whoever kills a child that another one drains: both hear of its end, and both start it again."""
+    start(supervisor, "worker")
+    supervisor.wait_ready("worker", DEADLINE_S)
+    supervisor.kill("worker")
+    together = threading.Barrier(8)
+
+    def restart(_: int) -> int:
+        together.wait(DEADLINE_S)
+        try:
+            return supervisor.restart("worker").pid
+        except ValueError:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        started = [pid for pid in pool.map(restart, range(8)) if pid]
+    assert started == [supervisor.child("worker").pid]
 
 
 def test_a_group_is_scaled_up_and_down(supervisor: Supervisor) -> None:
