@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.errors import Unavailable
 from engine.jobs import Actor, Queue, enqueue
+from engine.outages import log_failure
 from engine.store import callbacks
 from engine.store.callbacks import Report
 from engine.store.database import autocommit
@@ -69,7 +70,7 @@ class Inbox:
             try:
                 ids = await self._commit([report for waiting in batch for report in waiting.reports])
             except Exception as error:
-                log.exception("inbox.refused", reports=sum(len(waiting.reports) for waiting in batch))
+                log_failure(log, "inbox.refused", error, reports=sum(len(waiting.reports) for waiting in batch))
                 _finish(batch, Unavailable(f"not stored ({type(error).__name__}); send it again"))
             else:
                 _finish(batch, None)

@@ -5,16 +5,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
-from redis.exceptions import RedisError
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from engine.clock import boottime
-from engine.errors import Unavailable
+from engine.outages import AWAY, words
 
 log = structlog.get_logger(__name__)
 
-# What a server that is away, restarting or failing over looks like. Anything else is our bug and ends the process.
-AWAY = (RedisError, InterfaceError, OperationalError, Unavailable, OSError)
 _SHORTEST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
 _SELDOM_S = 0.5  # a duty that is not in a hurry is tried no more often than this
 _STOP_S = 3.0  # for the duties to finish; longer only when a server is away
@@ -59,11 +55,11 @@ class Keeper:
     async def _run(self) -> None:
         try:
             await self._duty.run_once()
-        except AWAY as error:
+        except AWAY as error:  # anything else is our bug, and ends the process
             if self._failing_since is None:
                 self._failing_since = boottime()
             away_s = round(boottime() - self._failing_since, 1)
-            log.warning("duty.failed", duty=type(self._duty).__name__, away_s=away_s, error=str(error)[:300])
+            log.warning("duty.failed", duty=type(self._duty).__name__, away_s=away_s, error=words(error))
         else:
             self._failing_since = None
             self.last_success = boottime()

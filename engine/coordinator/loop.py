@@ -12,7 +12,7 @@ from engine.clock import boottime
 from engine.coordinator.census import Census
 from engine.coordinator.complete import Complete
 from engine.coordinator.dispatch import Dispatch
-from engine.coordinator.duty import AWAY, Duty, Keeper, end
+from engine.coordinator.duty import Duty, Keeper, end
 from engine.coordinator.forecast import Forecasts
 from engine.coordinator.health import Health, Rests
 from engine.coordinator.inbox import Inbox
@@ -27,6 +27,7 @@ from engine.coordinator.upkeep import Fold, Partitions, Purge
 from engine.coordinator.usage import Usage
 from engine.coordinator.wake import Wake
 from engine.coordinator.watch import Watch
+from engine.outages import AWAY, words
 from engine.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class Coordinator:
         try:
             await self.wake.hand_over(await self.lease.release_all())
         except AWAY as error:
-            log.warning("lease.release_failed", error=str(error)[:300])  # others find them when they look
+            log.warning("lease.release_failed", error=words(error))  # others find them when they look
         log.info("coordinator.stopped", owner=self.owner)
 
     def health(self) -> Mapping[str, bool]:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from engine.clock import boottime
+from engine.outages import log_failure
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +102,8 @@ class Batcher(Generic[T]):
             self._under_way += 1
             try:
                 await self._handle(batch, lane)
-            except Exception:
-                log.exception("batch.failed", size=len(batch))
+            except Exception as error:
+                log_failure(log, "batch.failed", error, size=len(batch))
             self._under_way -= 1
             took_s = boottime() - begun
             busy_until = boottime() + BUSY_S

@@ -20,6 +20,7 @@ from engine.carriers.reputation import ReputationProvider
 from engine.clock import Clock
 from engine.ids import encode
 from engine.jobs import Queue
+from engine.outages import words
 from engine.rules import did_pool, operation, reputation
 from engine.rules.did_pool import USABLE, Cause, DidState
 from engine.rules.operation import Kind
@@ -86,7 +87,7 @@ class Operating:
         try:
             await self.carry_out(operation_id)
         except DBAPIError as error:
-            log.warning("operation.interrupted", operation=encode("op", operation_id), error=str(error.orig))
+            log.warning("operation.interrupted", operation=encode("op", operation_id), error=words(error))
         except Exception:
             log.exception("operation.failed", operation=encode("op", operation_id))
         finally:

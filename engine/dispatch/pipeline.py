@@ -15,9 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import structlog
-from redis import RedisError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -33,14 +31,13 @@ from engine.dispatch.lanes import LaneBook, Lanes
 from engine.dispatch.tempo import Punctuality, Tempo
 from engine.ids import attempt_ref, encode
 from engine.limits.slots import Grant, SendSlots, Slot
+from engine.outages import AWAY, log_failure
 from engine.rules.decision import DEFAULT_RETRY_AFTER_S
 from engine.rules.telephony import Channel, Fault
 from engine.settings import Settings
 from engine.store.database import autocommit
 
 log = structlog.get_logger(__name__)
-
-_OUTAGES = (OperationalError, InterfaceError, PoolTimeout, RedisError, OSError)
 
 LANES = 2  # while a batch waits for PostgreSQL the next may be decided; what is not waiting is this process's own CPU
 ASK_GRID_S = 0.05
@@ -163,7 +160,7 @@ class Pipeline:
         """Ends what failed before anything was committed: the coordinator enqueues these prospects again, at once after
         an outage that it has met too, else when their hints' lease is over. Until then a broken session or a server
         that is away is tried again here."""
-        since_ms = (time.time() - self._settings.hint_lease_s) * 1000 if isinstance(error, _OUTAGES) else math.inf
+        since_ms = (time.time() - self._settings.hint_lease_s) * 1000 if isinstance(error, AWAY) else math.inf
         again = [job for job in jobs if job.enqueued_ms > since_ms]
         self._finished([job for job in jobs if job.enqueued_ms <= since_ms])
         if again:
@@ -274,8 +271,8 @@ class Pipeline:
             by_lanes.setdefault(self._lanes.of(each[0].hint), []).append(each)
         try:
             grants = await self._prompt_slots([(lanes, len(some)) for lanes, some in by_lanes.items()])
-        except Exception:
-            log.exception("slots.not_renewed")
+        except Exception as error:
+            log_failure(log, "slots.not_renewed", error)
             return group
         rest: list[Granted] = []
         renewed: list[Granted] = []

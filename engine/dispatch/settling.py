@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -29,13 +27,12 @@ from engine.dispatch.tempo import BatchSize
 from engine.dispatch.watch import Lookups, watch_attempts
 from engine.ids import attempt_ref
 from engine.jobs import Queue
+from engine.outages import POSTGRES_AWAY, log_failure, words
 from engine.rules.attempt import AttemptState
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
 
 log = structlog.get_logger(__name__)
-
-_OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
 WATCH_BATCH = 4  # messages of up to 100 attempts
@@ -252,18 +249,13 @@ async def _persist(attempt: Callable[[], Awaitable[SettleResult]]) -> SettleResu
     for pause_s in (*RETRIES_S, None):
         try:
             return await attempt()
-        except _OUTAGES as error:
+        except POSTGRES_AWAY as error:
             if pause_s is None:
-                log.exception("settle.failed")
+                log_failure(log, "settle.failed", error)
                 return None
-            log.warning("settle.retried", error=_words(error), pause_s=pause_s)
+            log.warning("settle.retried", error=words(error), pause_s=pause_s)
             await asyncio.sleep(pause_s)
     return None
-
-
-def _words(error: OperationalError | InterfaceError | PoolTimeout) -> str:
-    """What the driver said, without the statement and its parameters."""
-    return str(error if isinstance(error, PoolTimeout) else error.orig)
 
 
 def view_of(intent: Intent) -> AttemptView:

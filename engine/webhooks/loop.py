@@ -8,8 +8,9 @@ import aiohttp
 import structlog
 
 from engine.clock import boottime
-from engine.coordinator.duty import AWAY, Duty, Keeper, end
+from engine.coordinator.duty import Duty, Keeper, end
 from engine.dispatch.batcher import Batcher
+from engine.outages import AWAY, words
 from engine.runtime import Runtime
 from engine.webhooks.endpoint import Result, Ways
 from engine.webhooks.leases import Leases, Renewal
@@ -64,7 +65,7 @@ class Deliverer:
         try:
             await self.leases.release_all()
         except AWAY as error:
-            log.warning("webhooks.release_failed", error=str(error)[:300])  # they expire
+            log.warning("webhooks.release_failed", error=words(error))  # they expire
         log.info("webhooks.stopped", owner=self.owner)
 
     def health(self) -> Mapping[str, bool]:

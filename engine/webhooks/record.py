@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine import ids, metrics
 from engine.clock import boottime
-from engine.coordinator.duty import AWAY
+from engine.outages import AWAY, words
 from engine.rules.events import Event
 from engine.rules.webhook import Verdict
 from engine.runtime import Runtime
@@ -105,7 +105,7 @@ class Recorder:
                     endpoint.told(failures)
                 return True
             except AWAY as error:
-                log.warning("webhooks.record_failed", size=len(batch), error=str(error)[:300])
+                log.warning("webhooks.record_failed", size=len(batch), error=words(error))
                 if wait_s is not None:
                     await asyncio.sleep(wait_s)
         return False
