@@ -28,6 +28,9 @@ INTENTS_REFUSED = Counter("carillon_intents_refused_total", "Intents refused by 
 INTENT_SECONDS = Histogram("carillon_intent_seconds", "One batch's intent transaction.", buckets=_FAST_S)
 CREATE_SECONDS = Histogram("carillon_create_seconds", "Create sent to answer.", buckets=_FAST_S)
 LIMITER_WAIT_SECONDS = Histogram("carillon_limiter_wait_seconds", "Waiting for a send slot.", buckets=_FAST_S)
+HELD_BACK_SECONDS = Counter(
+    "carillon_held_back_seconds_total", "Hints waiting for what calls tell to be settled.", ["channel"]
+)
 SLOTS_FORFEITED = Counter("carillon_slots_forfeited_total", "Send slots missed and given up.")
 LANES_CLOSED = Counter("carillon_lanes_closed_total", "Refusals for a carrier's own rate.", ["carrier"])
 TICKETS_EXPIRED = Counter("carillon_tickets_expired_total", "Intents whose ticket ran out before a byte was sent.")

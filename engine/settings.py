@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     prefetch: int = 3000  # hints under way in a worker: three batches, decided, waiting for their slots, and settled
 
     # deadlines, real seconds unless they say otherwise
-    reconcile_after_s: float = 2.0  # first look-up of a doubtful create, after ticket and request timeout are over
+    # First look-up of a doubtful create, after ticket and request timeout are over: so late may a busy carrier read
+    # what lies in its socket, of which a look-up knows nothing.
+    reconcile_after_s: float = 15.0
     reconcile_give_up_s: float = 120.0
     delivery_deadline_s: float = 72 * 3600.0  # engine seconds; a text without a delivery report by then is `unknown`
     abandon_after_s: float = 2.0  # no agent this long after the greeting's end: abandoned

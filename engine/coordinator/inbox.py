@@ -24,23 +24,26 @@ _NEWEST = text("select max(id) from carrier_callbacks")
 _LIMIT = 5_000
 _PER_MESSAGE = 100
 _HOLD_S = 2.0
+_EVERY_S = 0.5
+_REST = 9  # times as long as it took
 
 
 class Inbox:
-    every_s = 0.5
-
     def __init__(self, runtime: Runtime) -> None:
         self.reader = runtime.reader
         self._queue = runtime.queue
         self.hold: Hold[int] = Hold(_HOLD_S)
         self.front = Front()
         self._since = self._floor = self._newest = 0  # ids
+        self.every_s = _EVERY_S
 
     async def run_once(self) -> int:
         """Returns how many callbacks workers were asked to settle."""
+        begun = boottime()
         fresh = self.hold.take(await self._look(), boottime())
         groups = [[fresh[start : start + _PER_MESSAGE]] for start in range(0, len(fresh), _PER_MESSAGE)]
         await enqueue(self._queue, Queue.SETTLE, Actor.SETTLE_CALLBACKS, groups)
+        self.every_s = max(_EVERY_S, _REST * (boottime() - begun))
         return len(fresh)
 
     async def _look(self) -> list[int]:

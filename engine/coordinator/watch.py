@@ -26,11 +26,13 @@ _OVERDUE = text("""
 _LIMIT = 5_000
 _PER_MESSAGE = 100
 _HOLD_S = 2.0  # a worker answers within this, or is asked again
+_EVERY_S = 0.25
+_REST = 3  # times as long as it took
 _LOOK_BACK = timedelta(seconds=10)
 
 
 class Watch:
-    every_s = 0.25
+    """`every_s` grows with what there is to look at, so that a crowd costs no more than a quarter of the time."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._reader = runtime.reader
@@ -38,13 +40,16 @@ class Watch:
         self._hold: Hold[tuple[int, int]] = Hold(_HOLD_S)
         self._since: datetime | None = None  # real; None: from the front
         self.front = Front()
+        self.every_s = _EVERY_S
 
     async def run_once(self) -> int:
         """Returns how many attempts workers were asked to look at."""
+        begun = boottime()
         found = {(key[1], key[2]): list(key) for key in await self._look()}
         fresh = [found[key] for key in self._hold.take(found, boottime())]
         groups = [[fresh[start : start + _PER_MESSAGE]] for start in range(0, len(fresh), _PER_MESSAGE)]
         await enqueue(self._queue, Queue.SETTLE, Actor.WATCH_ATTEMPTS, groups)
+        self.every_s = max(_EVERY_S, _REST * (boottime() - begun))
         return len(fresh)
 
     async def _look(self) -> list[tuple[int, int, int]]:

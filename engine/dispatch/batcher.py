@@ -64,6 +64,11 @@ class Batcher(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def oldest(self) -> T | None:
+        """The item that has waited longest; None when none waits. From the loop's own thread."""
+        return self._waiting[0] if self._waiting else None
+
     async def flush(self) -> None:
         """Returns when nothing waits and no batch is under way."""
         while self._waiting or self._under_way:

@@ -43,6 +43,7 @@ LANES = 2  # while a batch waits for PostgreSQL the next may be decided; what is
 ASK_GRID_S = 0.05
 RETRY_S = 0.02
 AGAIN_S = 0.5  # before intents whose transaction broke are tried again
+_BEHIND_GLANCE_S = 0.02
 _LATE_WAIT_S = 0.005  # who missed a slot asks for the next one at once, together with those who miss theirs just then
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
 GROUP = 64  # creates that share a lead
@@ -56,6 +57,9 @@ LONGEST_WAIT_S = 20.0
 
 class Answers(Protocol):
     """Where answered creates go; see `engine.dispatch.settling`."""
+
+    @property
+    def is_behind(self) -> bool: ...
 
     def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None: ...
 
@@ -102,6 +106,7 @@ class Pipeline:
         self._punctuality = Punctuality()
         self._creates: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
+        self._is_draining = False
         self._batcher: Batcher[Job] = Batcher(
             self._dispatch,
             limit=settings.batch_size,
@@ -120,12 +125,15 @@ class Pipeline:
     async def drain(self) -> None:
         """Begins nothing new, and waits until every ticket is answered or expired. Jobs never begun, also those that
         wait for their slots, are not finished."""
+        self._is_draining = True
         await self._batcher.close()
         while self._creates:
             await asyncio.wait(self._creates)
         await self._late.close()
 
     async def _dispatch(self, jobs: list[Job], lane: int) -> None:
+        if not await self._has_caught_up():
+            return
         oldest_ms = min(job.enqueued_ms for job in jobs)
         metrics.QUEUE_AGE_SECONDS.labels(jobs[0].queue).observe(max(0.0, time.time() - oldest_ms / 1000))
         try:
@@ -155,6 +163,19 @@ class Pipeline:
         self._tempo.committed(taken_s)
         metrics.INTENT_SECONDS.observe(taken_s)
         await self._begin_creates(slotted, batch)
+
+    async def _has_caught_up(self) -> bool:
+        """Finishes what was begun before beginning more: nobody is called while those who are on the line wait for us.
+
+        Else a worker with more to do than it can would call as many as ever, and do each a little later. False when it
+        is to stop meanwhile.
+        """
+        while self._answers.is_behind:
+            if self._is_draining:
+                return False
+            metrics.HELD_BACK_SECONDS.labels(self._channel).inc(_BEHIND_GLANCE_S)
+            await asyncio.sleep(_BEHIND_GLANCE_S)
+        return True
 
     def _give_up(self, jobs: Sequence[Job], error: Exception) -> None:
         """Ends what failed before anything was committed: the coordinator enqueues these prospects again, at once after

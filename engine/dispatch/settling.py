@@ -5,6 +5,7 @@ What settling decides a carrier must do (hand over, play, hang up) is commanded 
 """
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
 WATCH_BATCH = 4  # messages of up to 100 attempts
+DRAIN_S = 5.0  # platforms kill what does not stop; then, too, the watch takes over
+BEHIND_S = 0.5  # what calls tell must be acted on within two seconds of a person's greeting
 RETRIES_S = (0.05, 0.2, 1.0, 3.0)  # pauses before trying a failed settle again; after the last, the watch takes over
 
 
@@ -43,16 +46,19 @@ class Answer(NamedTuple):
     intent: Intent
     receipt: Receipt
     job: Job
+    at: float  # boottime of its coming, here and below
 
 
 class _Callbacks(NamedTuple):
     message_id: str
     ids: Sequence[int]
+    at: float
 
 
 class _Learned(NamedTuple):
     told: Mapping[AttemptKey, Sequence[Report]]
     settled: asyncio.Future[None]
+    at: float
 
 
 _Work = Answer | _Callbacks | _Learned
@@ -80,6 +86,7 @@ class Settling:
         self._finished = finished
         self._size = BatchSize(settings.batch_size)
         self._commands: set[asyncio.Task[None]] = set()
+        self._try_until = math.inf  # boottime
         self._batcher: Batcher[_Work] = Batcher(
             self._settle,
             limit=settings.batch_size,
@@ -92,18 +99,26 @@ class Settling:
 
     def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None:
         """A create has its answer: to be written, and its message acknowledged."""
-        self._batcher.submit_many([Answer(intent, receipt, job)])
+        self._batcher.submit_many([Answer(intent, receipt, job, boottime())])
 
     def settle(self, message_id: str, callback_ids: Sequence[int]) -> None:
         """Stored callbacks are to be folded into their attempts."""
-        self._batcher.submit(_Callbacks(message_id, callback_ids))
+        self._batcher.submit(_Callbacks(message_id, callback_ids, boottime()))
 
     def watch(self, message_id: str, keys: Sequence[AttemptKey]) -> None:
         """These attempts' time has come."""
         self._watches.submit(_Watch(message_id, keys))
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something has waited for `BEHIND_S`. From the loop's own thread."""
+        oldest = self._batcher.oldest
+        return oldest is not None and boottime() - oldest.at > BEHIND_S
+
     async def drain(self) -> None:
-        """Returns when everything submitted is written and commanded, but for look-ups that have not begun."""
+        """Returns when everything submitted is written and commanded, but for look-ups that have not begun, and what
+        PostgreSQL does not take within `DRAIN_S`."""
+        self._try_until = boottime() + DRAIN_S
         await self._lookups.close()
         await self._watches.finish()
         await self._batcher.flush()
@@ -113,7 +128,7 @@ class Settling:
         await self._batcher.close()
 
     async def _learn(self, told: Mapping[AttemptKey, Sequence[Report]]) -> None:
-        learned = _Learned(told, asyncio.get_running_loop().create_future())
+        learned = _Learned(told, asyncio.get_running_loop().create_future(), boottime())
         self._batcher.submit_many([learned])
         await learned.settled
 
@@ -148,7 +163,7 @@ class Settling:
         is_known = not callbacks and not learned
         told: dict[AttemptKey, list[Report]] = {}
         known: dict[AttemptKey, AttemptView] = {}
-        async for intent, receipt, _ in breathing(answers):
+        async for intent, receipt, *_ in breathing(answers):
             key = intent.key
             told[key] = reports_of(receipt, intent.try_no)
             if is_known:
@@ -182,12 +197,25 @@ class Settling:
             return settle(self._engine, told, self._context, known)
 
         begun = boottime()
-        result = await _persist(attempt)
+        result = await self._persist(attempt)
         taken_s = boottime() - begun
         self._size.took(taken_s)
         metrics.SETTLE_SECONDS.observe(taken_s)
         if result is not None and result.commands:
             self._start(execute(result.commands, self._carriers, self._context.settings, self._learn))
+
+    async def _persist(self, attempt: Callable[[], Awaitable[SettleResult]]) -> SettleResult | None:
+        """None when PostgreSQL stays away. Raises whatever else it says: the same batch would meet the same again."""
+        for pause_s in (*RETRIES_S, None):
+            try:
+                return await attempt()
+            except POSTGRES_AWAY as error:
+                if pause_s is None or boottime() + pause_s > self._try_until:
+                    log_failure(log, "settle.failed", error)
+                    return None
+                log.warning("settle.retried", error=words(error), pause_s=pause_s)
+                await asyncio.sleep(pause_s)
+        return None
 
     def _start(self, commanding: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(commanding)
@@ -242,20 +270,6 @@ def _count(answers: Sequence[Answer]) -> None:
         metrics.CREATES.labels(carrier, outcome).inc(count)
     errors = (each.receipt.error for each in answers)
     metrics.TICKETS_EXPIRED.inc(sum(error is not None and error.code == fence.TICKET_EXPIRED for error in errors))
-
-
-async def _persist(attempt: Callable[[], Awaitable[SettleResult]]) -> SettleResult | None:
-    """None when PostgreSQL stays away. Raises whatever else it says: the same would come of the same batch again."""
-    for pause_s in (*RETRIES_S, None):
-        try:
-            return await attempt()
-        except POSTGRES_AWAY as error:
-            if pause_s is None:
-                log_failure(log, "settle.failed", error)
-                return None
-            log.warning("settle.retried", error=words(error), pause_s=pause_s)
-            await asyncio.sleep(pause_s)
-    return None
 
 
 def view_of(intent: Intent) -> AttemptView:

@@ -40,7 +40,7 @@ class Limits:
     resend_after_s: float = 2.0  # a command that the carrier has not confirmed is sent again
     grace_s: float = 15.0  # on top of ring and call length, before the carrier is asked what became of a call
     create_s: float = 7.0  # from an intent until its create is over: the ticket, and the request's timeout
-    reconcile_after_s: float = 2.0
+    reconcile_after_s: float = 15.0
     reconcile_give_up_s: float = 120.0
     delivery_deadline_s: float = 72 * 3600.0
 

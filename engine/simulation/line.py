@@ -12,7 +12,7 @@ from engine.dispatch.intent import Intent
 from engine.dispatch.orders import Order
 from engine.ids import attempt_ref, parse_attempt_ref
 from engine.rules.telephony import Amd, CarrierEvent, Channel, Command, CommandKind, EndReason, EventKind
-from engine.simulation.port import CARRIER
+from engine.simulation.port import CARRIER, SETTINGS
 from engine.simulation.script import Contact, OneOff, Script
 from engine.simulation.timeline import Timeline
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from engine.simulation.script import Fault as Wrong
 
 TIMEOUT_S = 5.0
+# A busy carrier reads it when its client has long given up; a look-up before that finds nothing.
+_ARRIVES_S = {"slow": TIMEOUT_S - 0.5, "unread": TIMEOUT_S + SETTINGS.reconcile_after_s - 1.0}
 _ABSENT_FOR_S = 60.0  # what a carrier without authoritative look-ups may not find yet
 
 _REJECTED = {
@@ -101,10 +103,10 @@ class ScriptedCarrier:
             ref, intent.campaign.channel, hint.from_number, hint.phone, begun_us, 0, contact,
             carrier=intent.campaign.carrier,
         )  # fmt: skip
-        arrives_s = TIMEOUT_S - 0.5 if kind == "slow" else took_s / 2
+        arrives_s = _ARRIVES_S.get(kind, took_s / 2)
         self._timeline.after(arrives_s, None, lambda: self._accept(line))
-        if kind in ("error_after", "hang", "slow", "dropped"):
-            return Receipt(Outcome.UNKNOWN), TIMEOUT_S if kind in ("hang", "slow") else took_s
+        if kind in ("error_after", "hang", "dropped", *_ARRIVES_S):
+            return Receipt(Outcome.UNKNOWN), took_s if kind in ("error_after", "dropped") else TIMEOUT_S
         return Receipt(Outcome.ACCEPTED, f"carrier-{ref}"), took_s
 
     def lookup(self, ref: str, phone: str) -> Lookup:

@@ -7,7 +7,7 @@ same functions. Here nothing has to be inferred from rows: the order in which th
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from engine.checks.attempts import twice
 from engine.checks.events import Numbers, disorder, gaps
 from engine.checks.limits import crowded, excess_over
+from engine.clock import Clock
 from engine.dispatch.intent import Intent, IntentBatch
 from engine.ids import attempt_ref
 from engine.limits.slots import HORIZON_S, LATE_S, USE
@@ -111,10 +112,11 @@ class Witness:
     def left_waiting(self, seen: Snapshot, live: Collection[int]) -> None:
         """An operator gives up on these campaigns, all of them started: whoever waits must do so for a good reason, or
         for a later hour into which a retry was moved."""
-        now = self._world.steps.clock.now()
+        clock = self._world.steps.clock
         for person in seen.people:
             is_waiting = person.campaign_id in live and person.state == ProspectState.QUEUED
-            if is_waiting and not _is_later(person, now) and not (person.reason or "").startswith(_GOOD_REASONS):
+            has_a_reason = (person.reason or "").startswith(_GOOD_REASONS)
+            if is_waiting and not has_a_reason and not _is_later(person, clock.now()) and not _is_kept(person, clock):
                 self.problem("P1", f"nobody_forgotten: {person} waits without a reason")
 
     # at its end
@@ -308,6 +310,14 @@ def _rates_of(account: Account) -> tuple[float | None, float | None]:
     """What its carrier allows a second, in the order of `Channel`."""
     limits = parse_limits(account.limits)
     return limits.calls_per_second, limits.messages_per_second
+
+
+def _is_kept(person: Person, clock: Clock) -> bool:
+    """By a number that sends nothing while nobody knows whether its last text was sent; and then keeps its gap."""
+    doubt_s = 2 * (SETTINGS.ticket_s + SETTINGS.carrier_timeout_s + SETTINGS.reconcile_after_s)
+    most_s = clock.speed * doubt_s + SETTINGS.sms_gap_s + SETTINGS.sms_jitter_s
+    asked = datetime.fromisoformat(person.next_at) if person.reason == "sender_not_ready" and person.next_at else None
+    return asked is not None and clock.now() - asked < timedelta(seconds=most_s)
 
 
 def _is_later(person: Person, now: datetime) -> bool:

@@ -327,6 +327,16 @@ def test_a_hold_lets_go() -> None:
     assert hold.take([1, 2, 3], 12.0) == [1, 2]
 
 
+def test_what_is_asked_for_again_is_held_longer() -> None:
+    """Else those who are behind would be asked ever more often: what is under way would hold up what is new."""
+    hold: Hold[int] = Hold(2.0)
+    asked = [at for at in range(100) if hold.take([1], float(at))]
+    assert asked == [0, 2, 6, 14, 30, 46, 62, 78, 94]
+    assert hold.take([2], 100.0) == [2]
+    assert hold.take([2], 104.5) == [2]  # it had been answered, and is there again
+    assert hold.take([2], 106.5) == [2]
+
+
 @pytest.mark.parametrize("minutes", [(1, 2), (1, 2, 3, 4)])
 async def test_folding_keeps_the_sums(
     runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, minutes: tuple[int, ...]

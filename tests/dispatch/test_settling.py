@@ -187,7 +187,7 @@ OUTAGES = (
 
 
 @pytest.mark.parametrize("fault", OUTAGES)
-async def test_a_settle_that_could_not_be_written_is_tried_again(fault: Exception) -> None:
+async def test_a_settle_that_could_not_be_written_is_tried_again(world: World, clock: Clock, fault: Exception) -> None:
     tries: list[int] = []
 
     async def attempt() -> SettleResult:
@@ -196,11 +196,41 @@ async def test_a_settle_that_could_not_be_written_is_tried_again(fault: Exceptio
             raise fault
         return SettleResult()
 
-    assert await settling._persist(attempt) == SettleResult()
+    assert await Workers(world, clock).settling._persist(attempt) == SettleResult()
     assert len(tries) == 2
 
 
-async def test_what_is_wrong_with_the_batch_is_not_taken_for_an_outage() -> None:
+async def test_a_drain_tries_no_longer_than_platforms_wait(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches there are: each is tried once after that."""
+    monkeypatch.setattr(settling, "DRAIN_S", 0.0)
+    worker, tries = Workers(world, clock), []
+
+    async def attempt() -> SettleResult:
+        tries.append(len(tries))
+        raise OUTAGES[1]
+
+    await worker.settling.drain()
+    assert [await worker.settling._persist(attempt) for _ in range(3)] == [None] * 3
+    assert tries == [0, 1, 2]
+
+
+async def test_settling_is_behind_when_something_has_waited(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "BEHIND_S", 0.0)
+    campaign = await world.campaign(phones=PHONES[:1])
+    (key,) = await reserve(world, campaign, clock)
+    worker = Workers(world, clock)
+    assert not worker.settling.is_behind
+    worker.settling.settle("message", await inbox(world, [event(key, EventKind.ANSWERED)]))
+    assert worker.settling.is_behind
+    await worker.settling.drain()
+    assert not worker.settling.is_behind
+
+
+async def test_what_is_wrong_with_the_batch_is_not_taken_for_an_outage(world: World, clock: Clock) -> None:
     tries: list[int] = []
 
     async def attempt() -> SettleResult:
@@ -208,5 +238,5 @@ async def test_what_is_wrong_with_the_batch_is_not_taken_for_an_outage() -> None
         raise DataError("", None, Exception("out of range"))
 
     with pytest.raises(DataError):
-        await settling._persist(attempt)
+        await Workers(world, clock).settling._persist(attempt)
     assert tries == [0]

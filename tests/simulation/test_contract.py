@@ -16,7 +16,7 @@ from engine.rules.campaign import Action
 from engine.rules.prospect import Outcome as End
 from engine.rules.prospect import ProspectState
 from engine.rules.telephony import CarrierError, CarrierEvent, Channel, CommandKind, EndReason, EventKind, Fault
-from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, Imported, Steps
+from engine.simulation.port import CARRIER, DOCUMENT_CARRIER, SETTINGS, Imported, Steps
 from engine.simulation.timeline import VirtualTime
 from engine.store.callbacks import Report as Callback
 from tests.simulation.conftest import DOCUMENT, NAMED, NARROW, SMS_NUMBER, VOICE
@@ -214,7 +214,7 @@ async def test_open_tickets_are_those_that_may_still_be_sent(steps: Steps, time:
 async def test_the_watch_sees_what_is_overdue(steps: Steps, time: VirtualTime) -> None:
     (intent,) = await call(steps, ANN)
     assert (await steps.overdue(), await steps.due_attempts([intent.key])) == ([], [])
-    time.now_us = 9_000_000
+    time.now_us = round(1e6 * (SETTINGS.ticket_s + SETTINGS.carrier_timeout_s + SETTINGS.reconcile_after_s))
     assert await steps.overdue() == [intent.key]
     ((view, campaign),) = await steps.due_attempts([intent.key])
     assert (view.state, campaign.channel) == (AttemptState.RESERVED, Channel.VOICE)

@@ -33,6 +33,18 @@ async def test_a_clock_set_forward_while_a_create_is_in_the_air_calls_nobody_twi
         assert len(history.accepted) == 1
 
 
+async def test_a_create_that_the_carrier_reads_late_is_not_sent_again() -> None:
+    """It lay in the socket of a carrier that had too much to do, and a look-up on another connection found nothing."""
+    looks = (Deed(23.3, "pause", "100"), Deed(24.0, "resume", "100"))  # a simulated coordinator looks when stirred
+    unread = Fault("create.unread", ANN, 1)
+    silent = (Contact(100, ANN, ("mute",)),)
+    script = replace(CALL, contacts=silent, deeds=(*CALL.deeds, *looks), faults=(unread,))
+    history = await play(script, MemorySteps)
+    assert history.problems == []
+    assert len(history.accepted) == 1
+    assert "lookup 1-1: found" in "".join(history.lines)
+
+
 async def test_a_clock_set_forward_hides_no_open_ticket_from_a_pause() -> None:
     """The pause was answered at once, and a create followed."""
     for jump_s in (15.0, 3_600.0):
