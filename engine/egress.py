@@ -28,6 +28,7 @@ _KEEP_ALIVE_S = 4.0  # under the 5 s of common servers: an idle connection is cl
 _ALLOWED_LOW_PORTS = frozenset({80, 443})  # the others below 1024 speak mail, shells and the like
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\s\\]")
+_NAME = re.compile(r"[\w.-]+")  # of a host, in any script; resolvers have meanings of their own for "*"
 _NUMERIC_LABEL = re.compile(r"(?i)\d+|0x[0-9a-f]*")  # as the last label it makes resolvers read the host as IPv4
 
 
@@ -108,6 +109,8 @@ def _fault(url: str, allow_private: bool) -> str:
         return "must begin with https://"
     if not host:
         return "names no host; give a URL such as https://example.com/hooks"
+    if ":" not in host and not _NAME.fullmatch(host):
+        return f"{host[:60]} is no name of a host; give a URL such as https://example.com/hooks"
     if "@" in url.split("/")[2]:
         return "holds a user name or password; the signature proves who sends, so leave them out"
     if "#" in url:

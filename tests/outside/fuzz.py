@@ -22,8 +22,8 @@ except ImportError:
 with atheris.instrument_imports(include=["engine", "api_min"]):
     import orjson
 
+    from tests.outside import callback_bodies, targets
     from tests.outside import strategies as outside
-    from tests.outside import targets
 
     ADAPTERS = targets.carriers()  # imports them
 
@@ -43,7 +43,7 @@ def _text(data: bytes) -> str:
 TARGETS: Mapping[str, tuple[Callable[[bytes], None], SearchStrategy[Any]]] = {
     "callbacks": (
         lambda data: [targets.check_callback(each, data, {}) for each in ADAPTERS.values()] and None,
-        outside.callback_bodies,
+        callback_bodies.bodies,
     ),
     "csv": (lambda data: targets.check_csv(data, [len(data) // 3, len(data) // 2]), outside.csv_files),
     "phones": (lambda data: targets.check_phone(_text(data), "US"), outside.phones),

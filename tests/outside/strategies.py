@@ -3,12 +3,8 @@
 import json
 import string
 from typing import Any
-from urllib.parse import quote_plus
 
 from hypothesis import strategies as st
-
-REF = "MDU5cmN3YW1lcnYwai0wMDAwMDAwMDAwMDAxLTE="  # an attempt's, in base64
-MOMENT = "2026-03-01T10:00:00+00:00"
 
 
 def one_of(*values: object) -> st.SearchStrategy[Any]:
@@ -38,50 +34,6 @@ value = word | anything
 latin = st.text(st.characters(max_codepoint=255), max_size=40)
 cuts = st.lists(st.integers(0, 10_000), max_size=5)
 regions = one_of("US", "GB", "DE", "AR", "SG", "001", "")
-
-# callbacks of the command shape
-event_types = one_of(
-    "call.ringing",
-    "call.answered",
-    "call.hangup",
-    "call.machine.detection.ended",
-    "call.initiated",
-    "message.received",
-    "message.finalized",
-)
-person = st.just({"phone_number": "+14155550123"})
-picture = st.just({"url": "https://x/", "content_type": "image/png"})
-payloads = some(
-    client_state=one_of(REF, "AAAA", "%") | word,
-    call_control_id=value,
-    id=word,
-    to=person.map(lambda each: [each]) | value,
-    text=value,
-    direction=one_of("incoming", "outgoing"),
-    duration_secs=st.integers() | value,
-    hangup_cause=value,
-    result=one_of("human", "machine") | word,
-    media=st.lists(picture | anything, max_size=3),
-    error_code=value,
-    digit=value,
-    status=value,
-    **{"from": person | value},
-)
-reports = some(id=value, event_type=event_types | word, occurred_at=st.just(MOMENT) | value, payload=payloads | value)
-envelopes = some(data=reports | anything).map(as_json)
-
-# callbacks of the document shape
-form_names = one_of(
-    *("CallSid", "MessageSid", "SequenceNumber", "Timestamp", "CallStatus", "CallbackEvent", "MessageStatus"),
-    *("SmsStatus", "AnsweredBy", "CallDuration", "Direction", "From", "To", "Body", "NumMedia", "MediaUrl0"),
-    *("MediaContentType0", "ErrorCode", "Digits", "SignedAt"),
-)
-form_words = word | one_of("completed", "received", "inbound", "human", "answered", "ringing", "amd", "3", MOMENT)
-forms = st.lists(st.tuples(form_names, form_words), max_size=14).map(
-    lambda pairs: "&".join(f"{name}={quote_plus(text.encode('utf-8', 'replace'))}" for name, text in pairs).encode()
-)
-callback_headers = st.dictionaries(one_of("x-sim-timestamp", "x-sim-signature", "authorization"), latin)
-callback_bodies = st.binary(max_size=300) | envelopes | forms
 
 # files
 csv_text = st.text(string.digits + string.ascii_letters + '+(),;"\t\r\n -.\0é', max_size=200)

@@ -3,17 +3,18 @@
 `targets` says what must hold, `strategies` what comes.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import Phase, example, given, seed, settings
 from hypothesis import strategies as st
 
 from engine.carriers import catalog
-from engine.carriers.port import Carrier
+from engine.carriers.port import BadCallback, Carrier, CarrierEvent, InboundCall, InboundMessage
+from tests.outside import callback_bodies, targets
 from tests.outside import strategies as outside
-from tests.outside import targets
 from tests.outside.amount import tries
 
 SAMPLE = 60
@@ -31,9 +32,30 @@ def own_loop() -> Iterator[None]:
 
 
 @tries(SAMPLE)
-@given(name=st.sampled_from(sorted(catalog.CARRIERS)), body=outside.callback_bodies, headers=outside.callback_headers)
+@given(name=st.sampled_from(sorted(catalog.CARRIERS)), body=callback_bodies.bodies, headers=callback_bodies.headers)
 def test_callbacks(adapters: Mapping[str, Carrier], name: str, body: bytes, headers: Mapping[str, str]) -> None:
     targets.check_callback(adapters[name], body, headers)
+
+
+def test_many_of_these_callbacks_can_be_read(adapters: Mapping[str, Carrier]) -> None:
+    """Else nothing behind the first check would be tried."""
+    found: Counter[str] = Counter()
+
+    @seed(1)
+    @settings(max_examples=300, database=None, phases=[Phase.generate])
+    @given(body=callback_bodies.commands | callback_bodies.documents)
+    def read(body: bytes) -> None:
+        name = "simulated-command" if body.startswith(b"{") else "simulated-document"
+        stamp = b"" if name == "simulated-command" else b"&SignedAt=%d" % targets.NOW_S
+        try:
+            for each in adapters[name].read(targets.signed(name, body + stamp), targets.NOW_S):
+                found[type(each).__name__] += 1
+        except BadCallback:
+            found["unreadable"] += 1
+
+    read()
+    assert found["unreadable"] < 200
+    assert min(found[kind.__name__] for kind in (CarrierEvent, InboundMessage, InboundCall)) > 10
 
 
 @tries(SAMPLE)

@@ -25,7 +25,7 @@ from tests.outside.live import Live
 
 PNG = b"\x89PNG"
 INSIDE = [  # each of them 127.0.0.1, ::1 or an address of a private network, however it is written
-    "127.0.0.1", "127.1", "0x7f.0.0.1", "0177.0.0.1", "2130706433", "0", "localhost", "LOCALHOST.", "a.localhost",
+    "127.0.0.1", "127.1", "0x7f.0.0.1", "0177.0.0.1", "2130706433", "0", "localhost", "LOCALHOST.", "a.localhost", "*",
     "127.0.0.1.", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
     "[fe80::1]", "[fd00::1]", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "168.63.129.16",
 ]  # fmt: skip

@@ -76,6 +76,9 @@ BAD_URLS = [
     ("https://localhost/", "loopback"),
     ("https://LOCALHOST./", "loopback"),
     ("https://a.localhost/", "loopback"),
+    ("https://*/", "is no name of a host"),  # which the C library takes for the machine itself
+    ("https://*.example.com/", "is no name of a host"),
+    ("https://exa!mple.com/", "is no name of a host"),
 ]
 
 

@@ -43,7 +43,6 @@ CIVIL_SPEED = 60.0  # the quarter of an hour between two texts of a number is 15
 SETTINGS: Mapping[str, str] = {
     "CARILLON_ENVIRONMENT": "production",  # log lines that can be counted
     "CARILLON_LOG_LEVEL": "warning",
-    "CARILLON_HINT_LEASE_S": "5",
     "CARILLON_CARRIER_TIMEOUT_S": "2",
     "CARILLON_DELIVERY_DEADLINE_S": "600",
     "CARILLON_REPLAY_LIMIT": "100000",  # a client that was away must not be told to begin anew: then gaps would hide
