@@ -147,7 +147,7 @@ async def _file_chunks(request: Request, boundary: bytes) -> AsyncIterator[bytes
     part = _FilePart()
     try:
         parser = MultipartParser(boundary, part.callbacks())
-        async for chunk in request.stream():
+        async for chunk in _from_the_boundary(request.stream(), b"--" + boundary):
             parser.write(chunk)
             for data in part.take():
                 yield data
@@ -158,6 +158,22 @@ async def _file_chunks(request: Request, boundary: bytes) -> AsyncIterator[bytes
         raise InvalidInput("the form holds no file; send one, as curl -F file=@prospects.csv does")
     if not part.ended:
         raise CutOff("the upload was cut off; nothing was imported")
+
+
+async def _from_the_boundary(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncIterator[bytes]:
+    """All but the newlines before it. Anything else there is refused: what the parser makes of it depends on where the
+    network has cut it."""
+    head, has_begun = b"", False
+    async for chunk in chunks:
+        if has_begun:
+            yield chunk
+            continue
+        head = (head + chunk).lstrip(b"\r\n")
+        if head.startswith(boundary):
+            has_begun = True
+            yield head
+        elif not boundary.startswith(head):
+            raise InvalidInput("the multipart form does not begin with its boundary; send nothing before it")
 
 
 class _FilePart:

@@ -107,6 +107,18 @@ def test_templates(text: str, values: dict[str, str]) -> None:
     targets.check_template(text, values)
 
 
+FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\nphone\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "read"), [(b"", b"phone"), (b"\r\n\n", b"phone"), (b"\r\njunk\r\n", None), (b"-", None)]
+)
+def test_a_form_is_what_it_is_however_it_is_cut(before: bytes, read: bytes | None) -> None:
+    """What came before the first boundary was read or refused by where the network had cut it."""
+    body, kind = before + FILE, "multipart/form-data; boundary=x"
+    assert {targets.upload([body[:cut], body[cut:]], kind) for cut in range(len(body) + 1)} == {read}
+
+
 @tries(SAMPLE)
 @given(body=outside.multipart, cuts=outside.cuts, kind=outside.upload_types)
 def test_uploads(body: bytes, cuts: list[int], kind: str) -> None:
