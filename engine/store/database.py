@@ -41,7 +41,7 @@ _WATCH_CLIENT = (
 _USER = re.compile(r'(?:user|role) "[^"]*"')  # as PostgreSQL names it when it turns somebody away
 
 # The server ended the session of a client that stood still in a transaction; or it is a standby, or has become one.
-_OUTAGES_TOO = (IdleInTransactionSessionTimeout, ReadOnlySqlTransaction)
+_DISGUISED_OUTAGES = (IdleInTransactionSessionTimeout, ReadOnlySqlTransaction)
 
 # For sessions that only look rows up by key: the planner must not be talked into scanning a table by statistics that
 # were taken when a volatile state column looked different (a fixed 11–14 ms per batch when it was).
@@ -102,7 +102,7 @@ def _tell_outages(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def tell(context: ExceptionContext) -> None:
         cause, failed = context.original_exception, context.sqlalchemy_exception
-        if isinstance(cause, _OUTAGES_TOO) and isinstance(failed, InternalError):
+        if isinstance(cause, _DISGUISED_OUTAGES) and isinstance(failed, InternalError):
             context.is_disconnect = True
             raise OperationalError(failed.statement, failed.params, cause, connection_invalidated=True)
 
