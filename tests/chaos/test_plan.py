@@ -44,6 +44,13 @@ def test_only_the_kinds_that_are_asked_for_are_drawn() -> None:
     assert {fault.kind for fault in faults} == {Kind.FLUSH}
 
 
+@pytest.mark.parametrize("every_s", [2.75, 6.0, 20.0])
+def test_faults_are_as_far_apart_as_asked(every_s: float) -> None:
+    seconds = 20_000.0
+    pace = Pace(every_s, weights={Kind.FLUSH: 1.0})  # a flush takes no time
+    assert len(draw(1, seconds, CAST, pace)) == pytest.approx(seconds / every_s, rel=0.05)
+
+
 def test_the_storms_are_faults_of_the_network() -> None:
     for rates in [*STORMS.values(), BACKGROUND]:
         Faults.model_validate(dict(rates))

@@ -16,7 +16,7 @@ from rich.console import Console
 from api_min.cli.chaos.controls import CONTROLS, Fence
 from api_min.cli.chaos.findings import Findings, promises
 from api_min.cli.chaos.load import Size
-from api_min.cli.chaos.plan import WEIGHTS, Kind, Pace, draw
+from api_min.cli.chaos.plan import EVERY_S, WEIGHTS, Kind, Pace, draw
 from api_min.cli.chaos.run import Order, run
 from api_min.cli.chaos.show import show
 from api_min.cli.chaos.stage import running_stage
@@ -34,6 +34,9 @@ def chaos(
     prospects: Annotated[int, typer.Option(min=10, help="People to contact.")] = 5_000,
     seed: Annotated[int, typer.Option(help="The same seed breaks the same things in the same order.")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Calls a second; 0: so that the time is filled.")] = 0.0,
+    every: Annotated[
+        float, typer.Option(min=0.5, help="Seconds from a fault's end to the next, on average.")
+    ] = EVERY_S,
     workers: Annotated[int, typer.Option(min=2)] = 2,
     only: Annotated[list[Kind] | None, typer.Option("--fault", help="Only faults of this kind; repeatable.")] = None,
     without: Annotated[Fence | None, typer.Option(help="A negative control: exit code 0 when it is caught.")] = None,
@@ -46,11 +49,12 @@ def chaos(
     progress = Console(stderr=True)
     seconds = hours * 3600 or minutes * 60
     size = Size(seconds, prospects, rate or min(_MOST_RATE, max(1.0, prospects / (_BUSY_SHARE * seconds))))
+    pace = Pace(every, weights={kind: weight for kind, weight in WEIGHTS.items() if not only or kind in only})
     with tempfile.TemporaryDirectory(prefix="carillon-chaos-") as scratch:
         folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         with running_stage(folder, seed, workers, without or "", forks=not gentle) as stage:
-            order = _order(seed, size, stage.cast, only or (), without, is_gentle=gentle)
+            order = _order(seed, size, stage.cast, pace, without, is_gentle=gentle)
             found = asyncio.run(run(stage, order, lambda line: progress.print(line, style="dim", highlight=False)))
             if keep:
                 shutil.copy(stage.network.carrier_log, keep)
@@ -62,16 +66,13 @@ def chaos(
         raise typer.Exit(1)
 
 
-def _order(
-    seed: int, size: Size, cast: Sequence[str], only: Sequence[Kind], without: Fence | None, *, is_gentle: bool
-) -> Order:
+def _order(seed: int, size: Size, cast: Sequence[str], pace: Pace, without: Fence | None, *, is_gentle: bool) -> Order:
     if without is not None:
         control = CONTROLS[without]
         return Order(seed, size, control.plan, pauses=control.pauses, must_complete=False)
     if is_gentle:
         return Order(seed, size, (), soaks=True)
-    weights = {kind: weight for kind, weight in WEIGHTS.items() if not only or kind in only}
-    return Order(seed, size, draw(seed, size.seconds, cast, Pace(weights=weights)))
+    return Order(seed, size, draw(seed, size.seconds, cast, pace))
 
 
 def _is_as_wanted(found: Findings, without: Fence | None) -> bool:

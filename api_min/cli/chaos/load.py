@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections import Counter, deque
@@ -93,15 +94,20 @@ class Load:
             group.create_task(self._pause(_BETWEEN_PAUSES_S if pauses else (self._size.seconds, self._size.seconds)))
             group.create_task(self._probe())
 
-    async def finish(self, timeout_s: float) -> bool:
-        """True when every campaign is over and accounts for everybody; cancels them when the end is asked for."""
-        deadline = time.monotonic() + timeout_s
+    async def finish(self, patience_s: float) -> bool:
+        """True when every campaign is over and accounts for everybody; cancels them when the end is asked for.
+
+        False when nobody more has an outcome for `patience_s`.
+        """
+        newest, deadline = -1, math.inf
         while time.monotonic() < deadline:
             if self._ending.is_asked:
                 await self._cancel()
             found = [await self._door.insist("GET", f"/api/campaigns/{each.id}") for each in self.campaigns]
             if all(map(_is_over, found)):
                 return True
+            if (done := sum(map(_outcomes, found))) > newest:
+                newest, deadline = done, time.monotonic() + patience_s
             await asyncio.sleep(_POLL_S)
         return False
 
@@ -200,9 +206,13 @@ class Load:
 
 def _is_over(campaign: Mapping[str, Any]) -> bool:
     """Calls that were under way when a campaign was cancelled have yet to end."""
-    status, stats = campaign["status"], campaign["stats"]
-    are_all_done = bool(stats["completed"] + stats["cancelled"] == stats["total"])
+    status = campaign["status"]
+    are_all_done = _outcomes(campaign) == int(campaign["stats"]["total"])
     return status == "completed" or (status == "cancelled" and are_all_done)
+
+
+def _outcomes(campaign: Mapping[str, Any]) -> int:
+    return int(campaign["stats"]["completed"] + campaign["stats"]["cancelled"])
 
 
 def _first(campaign: Campaign) -> int:

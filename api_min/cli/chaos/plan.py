@@ -35,17 +35,25 @@ class Fault:
         return f"{self.kind} {self.target.rpartition('-')[0] or self.target}".rstrip()
 
 
+EVERY_S = 2.75
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How dense the faults are. Durations are ranges in seconds."""
 
-    gap_s: tuple[float, float] = (1.5, 4.0)  # between the end of one fault and the next
+    every_s: float = EVERY_S  # from the end of one fault to the next, on average
     overlap: float = 0.25  # how often the next one does not wait for that end
     stop_s: tuple[float, float] = (3.5, 6.0)  # leases are 3 s
     away_s: tuple[float, float] = (0.0, 1.5)
     pool_s: tuple[float, float] = (1.0, 3.0)
     storm_s: tuple[float, float] = (2.0, 4.0)
     weights: Mapping[Kind, float] = field(default_factory=lambda: dict(WEIGHTS))
+
+    @property
+    def gap_s(self) -> tuple[float, float]:
+        """The least and the most between the end of one fault and the next."""
+        return self.every_s * 6 / 11, self.every_s * 16 / 11
 
 
 WEIGHTS: Mapping[Kind, float] = {

@@ -24,7 +24,7 @@ from api_min.cli.chaos.stage import Stage, worker_stops
 from engine.checks.evidence import read_creates
 from engine.store.database import connect
 
-_FINISH_S = 120.0  # beyond what the rate needs: retries, look-ups, leases
+_PATIENCE_S = 180.0  # without anybody's outcome: longer than retries, look-ups and leases take
 _GLANCE_S = 3.0
 _QUIET_S, _HEAR_S = 1.0, 15.0
 _CONNECTIONS = 64
@@ -64,9 +64,11 @@ async def run(stage: Stage, order: Order, tell: Tell) -> Findings:
                 await asyncio.to_thread(stage.thaw_all)
                 seconds = min(order.size.seconds, time.time() - begun)
                 tell("no more faults; waiting for the last outcome …")
-                completed = await load.finish(
-                    _FINISH_S + order.size.prospects / order.size.rate if order.must_complete else _GLANCE_S
-                )
+                if order.must_complete:
+                    completed = await load.finish(_PATIENCE_S)
+                else:
+                    completed = True
+                    await ending.sleep(_GLANCE_S)
                 behind = await _behind(engine, listeners) if order.must_complete else 0
             people = sum(len(campaign.phones) for campaign in load.campaigns)  # fewer after an early end
             order = replace(order, size=replace(order.size, seconds=seconds, prospects=people))
