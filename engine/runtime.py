@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, ResponseError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import metrics
@@ -31,6 +32,7 @@ from engine.store import clock as clock_store
 from engine.store.database import autocommit, check_server, connect, reaching
 
 REDIS_TIMEOUT_S = 2.0
+_READ_ONLY_IN_SCRIPT = "-READONLY "  # before Redis 7 a script's error has no kind of its own
 
 
 @dataclass(slots=True)
@@ -147,8 +149,20 @@ def connect_redis(url: str) -> Redis:
 
 
 class _TellsOutages(AbstractConnection):
-    """uvloop says with a RuntimeError that a connection has just gone, and the client passes it on: a coordinator
-    took it for a bug of ours, and ended."""
+    """Two outages that the client does not see as such.
+
+    uvloop says with a RuntimeError that a connection has just gone, and the client passes it on: a coordinator took it
+    for a bug of ours, and ended. And a server that was made a replica keeps its connections: only new ones lead to the
+    one in its place.
+    """
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().read_response(*args, **kwargs)
+        except ResponseError as error:
+            if isinstance(error, ReadOnlyError) or _READ_ONLY_IN_SCRIPT in str(error):
+                self.mark_for_reconnect()  # type: ignore[no-untyped-call]
+            raise
 
     async def send_packed_command(self, command: "bytes | str | Iterable[bytes]", check_health: bool = True) -> None:
         try:

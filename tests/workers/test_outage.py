@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import dramatiq
 import pytest
 from dramatiq.errors import ConnectionClosed
 from redis import Redis as SyncRedis
+from redis import RedisError
+from redis.asyncio import Redis
 
 from engine.embedded.servers import RunningServers, start_servers
 from engine.jobs import Actor, Queue, enqueue
@@ -86,6 +88,37 @@ async def test_a_worker_takes_work_again_after_redis_refused_to_write(
             client.execute_command(accept)
         await send(running, 1)
         assert came.acquire(timeout=20)
+
+
+async def _set(client: Redis) -> None:
+    await client.set("key", 1)
+
+
+async def _run_a_script(client: Redis) -> None:
+    await client.register_script("return redis.call('incr', KEYS[1])")(keys=["key"])
+
+
+async def _enqueue(client: Redis) -> None:
+    await enqueue(client, Queue.DIAL, Actor.PLACE_CALL, [HINT])
+
+
+@pytest.mark.parametrize("write", [_set, _run_a_script, _enqueue])
+async def test_nobody_stays_connected_to_a_server_that_was_made_a_replica(
+    running: RunningServers, write: Callable[[Redis], Awaitable[None]]
+) -> None:
+    """The name leads to another server by then, but only who connects again meets it."""
+    url = running.servers.redis_queue_url
+    client = connect_redis(url)
+    await write(client)
+    demoted = await client.client_id()
+    with SyncRedis.from_url(url) as server:
+        server.replicaof("127.0.0.1", "1")
+        with pytest.raises(RedisError):
+            await write(client)
+        assert await client.client_id() != demoted
+        server.replicaof("no", "one")
+    await write(client)
+    await client.aclose()
 
 
 async def until_refused(client: SyncRedis, times: int) -> None:
