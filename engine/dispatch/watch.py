@@ -141,7 +141,7 @@ def learn(view: AttemptView, lookup: Lookup, is_authoritative: bool, is_hopeless
     if lookup.state is LookupState.ABSENT and is_authoritative and view.state == AttemptState.UNKNOWN:
         return [reports.absent(view.try_no)]
     # Who was not in doubt before may still be about to be sent, however old the clock says that its intent is.
-    return [reports.GIVE_UP if is_hopeless and view.state != AttemptState.RESERVED else reports.CHECK]
+    return [reports.GIVE_UP if is_hopeless else reports.CHECK]
 
 
 def _key(view: AttemptView) -> AttemptKey:

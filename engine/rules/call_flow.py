@@ -59,16 +59,16 @@ def needs_lookup(view: AttemptView, plan: CallPlan, now: datetime) -> bool:
     return view.answered_at is not None and _elapsed_s(view.answered_at, now, plan) >= _longest_s(plan)
 
 
-def is_hopeless(view: AttemptView, plan: CallPlan, now: datetime) -> bool:
-    """Have the look-ups gone on for long enough?"""
+def is_hopeless(call: AttemptView | Decision, plan: CallPlan, now: datetime) -> bool:
+    """Have the look-ups gone on for long enough? Never of a create that may still be about to be sent."""
     give_up_s = plan.limits.reconcile_give_up_s
-    if view.state in UNANSWERED:
-        return _elapsed_s(view.intent_at, now, plan) >= give_up_s
-    if view.ended_at is not None:
+    if call.state in UNANSWERED:
+        return call.state != S.RESERVED and _elapsed_s(call.intent_at, now, plan) >= give_up_s
+    if call.ended_at is not None:
         return True
-    if view.answered_at is None:
-        return _elapsed_s(view.intent_at, now, plan) >= _ring_s(plan) + give_up_s
-    return _elapsed_s(view.answered_at, now, plan) >= _longest_s(plan) + give_up_s
+    if call.answered_at is None:
+        return _elapsed_s(call.intent_at, now, plan) >= _ring_s(plan) + give_up_s
+    return _elapsed_s(call.answered_at, now, plan) >= _longest_s(plan) + give_up_s
 
 
 def _elapsed_s(since: datetime, now: datetime, plan: CallPlan) -> float:
@@ -246,7 +246,9 @@ def _check(call: Decision, _report: Report, plan: CallPlan) -> None:
 
 
 def _give_up(call: Decision, _report: Report, plan: CallPlan) -> None:
-    call_end.give_up(call, plan)
+    """Since the look-up began it may have been answered, or sent anew."""
+    if is_hopeless(call, plan, call.now):
+        call_end.give_up(call, plan)
 
 
 def _abandoned_at(call: Decision, plan: CallPlan) -> float | None:

@@ -179,6 +179,10 @@ class Decision:
         self.is_command_due = False  # `command` is to be carried out after the commit
 
     @property
+    def intent_at(self) -> datetime:
+        return self.view.intent_at
+
+    @property
     def is_open(self) -> bool:
         return self.state not in OVER
 

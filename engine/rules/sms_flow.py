@@ -48,11 +48,11 @@ def fold(
     return message
 
 
-def is_hopeless(view: AttemptView, plan: SmsPlan, now: datetime) -> bool:
-    """Have the look-ups gone on for long enough?"""
-    waited_s = (now - view.intent_at).total_seconds()
-    if view.state in UNANSWERED:
-        return waited_s / plan.limits.speed >= plan.limits.reconcile_give_up_s
+def is_hopeless(message: AttemptView | Decision, plan: SmsPlan, now: datetime) -> bool:
+    """Have the look-ups gone on for long enough? Never of a create that may still be about to be sent."""
+    waited_s = (now - message.intent_at).total_seconds()
+    if message.state in UNANSWERED:
+        return message.state != S.RESERVED and waited_s / plan.limits.speed >= plan.limits.reconcile_give_up_s
     return waited_s >= plan.limits.delivery_deadline_s
 
 
@@ -121,7 +121,9 @@ def _check(message: Decision, _report: Report, plan: SmsPlan) -> None:
 
 
 def _give_up(message: Decision, _report: Report, plan: SmsPlan) -> None:
-    _end(message, Outcome.UNKNOWN, "no_report", "", False, plan)
+    """Since the look-up began it may have been sent anew."""
+    if is_hopeless(message, plan, message.now):
+        _end(message, Outcome.UNKNOWN, "no_report", "", False, plan)
 
 
 def _says_nothing(_message: Decision, _report: Report, _plan: SmsPlan) -> None:

@@ -18,6 +18,7 @@ from tests.rules.flows import (
     AGENT_PLAN,
     AUDIO_PLAN,
     BARE_PLAN,
+    LONG_AGO,
     NOW,
     NOW_S,
     REF,
@@ -66,12 +67,12 @@ def check(event: Event) -> None:
 
 
 def at_once(reports: Sequence[Report], plan: CallPlan) -> list[Event]:
-    return call_flow.fold(view(), reports, plan, NOW, NOW_S, REF).events
+    return call_flow.fold(view(intent_at=LONG_AGO), reports, plan, NOW, NOW_S, REF).events
 
 
 def one_by_one(reports: Sequence[Report], plan: CallPlan) -> list[Event]:
     """Each report in a fold of its own, as callbacks come."""
-    row, events = view(), []
+    row, events = view(intent_at=LONG_AGO), []
     for report in reports:
         decision = call_flow.fold(row, [report], plan, NOW, NOW_S, REF)
         row = next_view(decision)
@@ -94,7 +95,7 @@ def test_calls(fold: Callable[[Sequence[Report], CallPlan], list[Event]], report
 def test_messages() -> None:
     told: set[str] = set()
     for history in itertools.product(SMS_REPORTS, repeat=3):
-        events = sms_flow.fold(view(), history, SMS_PLAN, NOW, NOW_S, REF).events
+        events = sms_flow.fold(view(intent_at=LONG_AGO), history, SMS_PLAN, NOW, NOW_S, REF).events
         told |= {event.type for event in events}
         for event in events:
             check(event)

@@ -10,6 +10,7 @@ from engine.dispatch.commands import Carriers, execute
 from engine.dispatch.facts import AttemptKey
 from engine.dispatch.settle import SettleContext, SettleResult, settle
 from engine.ids import attempt_ref
+from engine.rules import reports
 from engine.rules.prospect import ProspectState
 from engine.rules.reports import Report, carrier
 from engine.rules.stats import COUNTERS, Delta, imbalance
@@ -73,6 +74,16 @@ async def reserve(world: World, campaign_id: int, clock: Clock, *, is_sms: bool 
     async with world.db.begin() as conn:
         await counts.add(conn, {campaign_id: delta}, writer=0)
     return sorted(AttemptKey(*row) for row in rows)  # type: ignore[arg-type]
+
+
+async def give_up(world: World, keys: Sequence[AttemptKey], clock: Clock) -> None:
+    """As after days in which the carrier could not say what became of them."""
+    await world.execute(
+        "update attempts set check_at = now() - interval '1 s', intent_at = intent_at - interval '10 days',"
+        " answered_at = answered_at - interval '10 days' where prospect_id = any(:ids) and state not in (0, 9)",
+        ids=[key.prospect_id for key in keys],
+    )
+    await settle(world.db, {key: [reports.CHECK, reports.GIVE_UP] for key in keys}, context(clock))
 
 
 def event(key: AttemptKey, kind: EventKind, **more: object) -> CarrierEvent:

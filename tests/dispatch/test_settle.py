@@ -22,6 +22,7 @@ from tests.dispatch.attempts import (
     assert_adds_up,
     context,
     event,
+    give_up,
     heard,
     human,
     inbox,
@@ -95,7 +96,7 @@ async def test_a_callback_that_beats_the_creates_answer(world: World, clock: Clo
 async def test_a_late_answer_adds_only_the_carriers_id(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:1])
     (key,) = await reserve(world, campaign, clock)
-    await settle(world.db, {key: [reports.GIVE_UP]}, context(clock))
+    await give_up(world, [key], clock)
     ended = await attempt(world, key)
 
     await settle(world.db, {key: [reports.accepted(1, "c1")]}, context(clock))

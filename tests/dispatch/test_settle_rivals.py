@@ -16,6 +16,7 @@ from tests.dispatch.attempts import (
     assert_adds_up,
     context,
     event,
+    give_up,
     human,
     inbox,
     machine,
@@ -93,8 +94,7 @@ async def test_random_histories_add_up(world: World, seed: int) -> None:
         )
         await world.execute("update attempts set check_at = now() - interval '1 s' where check_at is not null")
         await assert_adds_up(world, campaign)
-    last = {key: [reports.CHECK, reports.GIVE_UP] for key in await _open(world, campaign)}
-    await settle(world.db, last, context(clock))
+    await give_up(world, await _open(world, campaign), clock)
     await assert_adds_up(world, campaign)
     counted = await world.counts(campaign)
     assert counted["completed"] + counted.get("cancelled", 0) == counted["total"]

@@ -20,7 +20,7 @@ from engine.dispatch.settle import settle
 from engine.rules import reports
 from engine.rules.telephony import CarrierError, Channel, EventKind, Fault
 from engine.store import campaigns, messages
-from tests.dispatch.attempts import assert_adds_up, context, heard, machine
+from tests.dispatch.attempts import assert_adds_up, context, give_up, heard, machine
 from tests.dispatch.conftest import World
 
 NUMBER, PEER = "+12135550100", "+12125550142"
@@ -290,7 +290,7 @@ async def test_a_late_answer_to_a_text_given_up_is_billed(world: World, clock: C
     campaign, hints = await one_off(world, clock, "Hello")
     await intend(world, hints, clock)
     key = AttemptKey(campaign, hints[0].prospect_id, 1)
-    await settle(world.db, {key: [reports.doubtful(1), reports.GIVE_UP]}, context(clock))
+    await give_up(world, [key], clock)
     assert await usage(world) == {}
     await settle(world.db, {key: [reports.accepted(1, "SM9")]}, context(clock))
     assert await usage(world) == {"sms.send": 1}

@@ -35,6 +35,9 @@ BARE_PLAN = CallPlan(campaign="camp_0000000000001", retry=RETRY)
 SMS_PLAN = SmsPlan(campaign="camp_0000000000001", retry=RETRY)
 
 
+LONG_AGO = NOW - timedelta(days=1)
+
+
 def view(state: AttemptState = AttemptState.RESERVED, **more: Any) -> AttemptView:
     """A row whose intent is a second old."""
     fields: dict[str, Any] = {

@@ -38,6 +38,7 @@ from tests.rules.flows import (
     AGENT_PLAN,
     AUDIO_PLAN,
     BARE_PLAN,
+    LONG_AGO,
     NOW,
     NOW_S,
     REF,
@@ -65,7 +66,12 @@ TABLE = [
     (S.UNKNOWN, {}, reports.absent(1), S.RELEASED, [], None),
     (S.UNKNOWN, {}, reports.absent(2), S.UNKNOWN, [], None),
     (S.PLACED, {}, reports.absent(1), S.PLACED, [], None),
-    (S.UNKNOWN, {}, reports.GIVE_UP, S.ENDED, ["campaign.call.failed", "voice.failed"], None),
+    (S.UNKNOWN, {"intent_at": LONG_AGO}, reports.GIVE_UP, S.ENDED, ["campaign.call.failed", "voice.failed"], None),
+    (S.PLACED, {"intent_at": LONG_AGO}, reports.GIVE_UP, S.ENDED, ["campaign.call.failed", "voice.failed"], None),
+    (S.RESERVED, {"intent_at": LONG_AGO}, reports.GIVE_UP, S.RESERVED, [], None),  # sent anew during the look-up
+    (S.UNKNOWN, {}, reports.GIVE_UP, S.UNKNOWN, [], None),
+    (S.ANSWERED, {"intent_at": LONG_AGO}, reports.GIVE_UP, S.ANSWERED, [], None),  # answered during it
+    (S.HUMAN, {"intent_at": LONG_AGO}, reports.GIVE_UP, S.HUMAN, [], None),
     (S.RESERVED, {}, RINGING, S.RINGING, INITIATED, None),  # the callback beats the create's answer
     (S.UNKNOWN, {}, ANSWERED, S.ANSWERED, [*INITIATED, "voice.answered"], "handoff"),
     (S.PLACED, {}, ACCEPTED, S.PLACED, [], None),
@@ -127,9 +133,9 @@ EVERY_REPORT = [
 
 @pytest.mark.parametrize("state", S)
 def test_every_report_in_every_state_obeys_the_table(state: AttemptState) -> None:
-    when = NOW - timedelta(seconds=1) if state >= S.ANSWERED else None
-    for report in EVERY_REPORT:
-        decision = run(view(state, answered_at=when, check_at=NOW), report)
+    for report, began in itertools.product(EVERY_REPORT, (NOW - timedelta(seconds=1), LONG_AGO)):
+        answered_at = began if state >= S.ANSWERED else None
+        decision = run(view(state, intent_at=began, answered_at=answered_at, check_at=NOW), report)
         assert decision.state is state or _reachable(state, decision.state), (state, report)
 
 
@@ -255,13 +261,17 @@ def test_an_opt_out_suppresses_and_is_never_tried_again() -> None:
         (ended(EndReason.FAILED, error=CarrierError(Fault.BLOCKED, "x")), 1, False, False),
         (ended(EndReason.INVALID_NUMBER), 1, False, False),
         (reports.rejected(1, CarrierError(Fault.TRANSIENT, retryable=True)), 1, False, True),
-        (reports.GIVE_UP, 1, False, False),  # unknown is never tried again
     ],
 )
 def test_retry(told: Report, attempt: int, is_over: bool, is_retried: bool) -> None:
     decision = run(view(attempt=attempt), told, plan=replace(BARE_PLAN, is_over=is_over))
     assert decision.state is S.ENDED
     assert (decision.next_attempt_at == NOW + timedelta(seconds=600)) is is_retried
+
+
+def test_unknown_is_never_tried_again() -> None:
+    decision = run(view(S.UNKNOWN, intent_at=LONG_AGO), reports.GIVE_UP, plan=BARE_PLAN)
+    assert (decision.outcome, decision.next_attempt_at) == (Outcome.UNKNOWN, None)
 
 
 def test_a_one_off_call_tells_voice_events_only() -> None:

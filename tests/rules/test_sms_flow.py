@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,7 +13,7 @@ from engine.rules.prospect import Outcome
 from engine.rules.reports import Report
 from engine.rules.sms_flow import fold, is_hopeless
 from engine.rules.telephony import CarrierError, EventKind, Fault
-from tests.rules.flows import NOW, NOW_S, REF, SMS_PLAN, heard, names, next_view, view
+from tests.rules.flows import LONG_AGO, NOW, NOW_S, REF, SMS_PLAN, heard, names, next_view, view
 
 S = AttemptState
 
@@ -40,7 +40,6 @@ def run(at: AttemptView, *told: Report, plan: SmsPlan = SMS_PLAN, after_s: float
         (S.RESERVED, reports.not_sent(1, "ticket_expired"), S.RELEASED, [], None),
         (S.RESERVED, reports.doubtful(1), S.UNKNOWN, [], None),
         (S.UNKNOWN, reports.absent(1), S.RELEASED, [], None),
-        (S.UNKNOWN, reports.GIVE_UP, S.ENDED, ["sms.failed"], Outcome.UNKNOWN),
         (S.RESERVED, reports.rejected(1, CarrierError(Fault.BLOCKED)), S.ENDED, ["sms.failed"], Outcome.FAILED),
         (S.RESERVED, reports.rejected(1, CarrierError(Fault.RATE_LIMITED)), S.RELEASED, [], None),
         (S.PLACED, ACCEPTED, S.PLACED, [], None),
@@ -50,7 +49,6 @@ def run(at: AttemptView, *told: Report, plan: SmsPlan = SMS_PLAN, after_s: float
         (S.PLACED, DELIVERED, S.ENDED, ["sms.delivered"], Outcome.DELIVERED),
         (S.PLACED, TRANSIENT, S.ENDED, ["sms.failed"], Outcome.FAILED),
         (S.PLACED, LANDLINE, S.ENDED, ["sms.failed"], Outcome.FAILED),
-        (S.PLACED, reports.GIVE_UP, S.ENDED, ["sms.failed"], Outcome.UNKNOWN),
         (S.PLACED, heard(EventKind.UNRECOGNISED), S.PLACED, [], None),
         (S.RESERVED, heard(EventKind.UNRECOGNISED), S.RESERVED, [], None),
         (S.PLACED, reports.command_done(1), S.PLACED, [], None),  # whoever says so: a text is sent no commands
@@ -64,6 +62,22 @@ def test_one_report(
 ) -> None:
     decision = run(view(state), report)
     assert (decision.state, names(decision), decision.outcome) == (after, told, outcome)
+
+
+@pytest.mark.parametrize(
+    ("state", "intent_at", "is_given_up"),
+    [
+        (S.UNKNOWN, LONG_AGO, True),
+        (S.PLACED, LONG_AGO - timedelta(days=9), True),
+        (S.RESERVED, LONG_AGO, False),  # sent anew during the look-up
+        (S.UNKNOWN, NOW, False),
+        (S.PLACED, NOW, False),
+    ],
+)
+def test_what_is_hopeless_is_given_up(state: AttemptState, intent_at: datetime, is_given_up: bool) -> None:
+    decision = run(view(state, intent_at=intent_at), reports.GIVE_UP)
+    found = (S.ENDED, ["sms.failed"], Outcome.UNKNOWN) if is_given_up else (state, [], None)
+    assert (decision.state, names(decision), decision.outcome) == found
 
 
 @pytest.mark.parametrize("last", [DELIVERED, TRANSIENT, LANDLINE])
