@@ -3,7 +3,7 @@
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 # With a scheme, or a bare host with a path or a well-known ending: phones make links of both.
@@ -31,9 +31,13 @@ def find(text: str) -> tuple[Link, ...]:
     return tuple(link for match in _LINK.finditer(text) if (link := _read(match)) is not None)
 
 
-def is_within(host: str, domains: Sequence[str]) -> bool:
-    """Whether a host is one of the domains or below one."""
-    return any(host == domain.lower() or host.endswith(f".{domain.lower()}") for domain in domains)
+def is_within(host: str, domains: Collection[str]) -> bool:
+    """Whether a host is one of the domains or below one. All are in lower case."""
+    while host:
+        if host in domains:
+            return True
+        host = host.partition(".")[2]
+    return False
 
 
 def _read(match: re.Match[str]) -> Link | None:

@@ -119,7 +119,7 @@ def test_test_keys_are_only_warned_of_what_registration_asks() -> None:
 def test_an_account_sets_its_own_levels() -> None:
     given = {
         "rules": {"prohibited.alcohol": "allow", "style": "block", "link.foreign": "block", "link.many": "loud"},
-        "domains": ["acme.com"],
+        "domains": ["Acme.com"],
         "brands": ["Acme"],
     }
     policy = policy_of(given, is_live=False)
@@ -138,6 +138,11 @@ def test_an_account_sets_its_own_levels() -> None:
 def test_settings_that_cannot_be_read_loosen_nothing(settings: object) -> None:
     policy = policy_of(settings, is_live=True)
     assert (policy.brands, policy.domains, policy.levels) == ((), (), ())
+
+
+def test_the_first_whole_phrase_of_a_group_is_named() -> None:
+    found = scan("Click belowstairs, ACT -- now, risk free. Reply STOP to opt out", LIVE).findings
+    assert [each.reason for each in found if each.rule == "style.pressure"] == ["'act now' looks like spam to filters"]
 
 
 @pytest.mark.parametrize(
