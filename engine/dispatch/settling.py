@@ -28,7 +28,7 @@ from engine.dispatch.tempo import BatchSize
 from engine.dispatch.watch import Lookups, watch_attempts
 from engine.ids import attempt_ref
 from engine.jobs import Queue
-from engine.outages import POSTGRES_AWAY, log_failure, words
+from engine.outages import AWAY, POSTGRES_AWAY, log_failure, words
 from engine.rules.attempt import AttemptState
 from engine.rules.decision import AttemptView
 from engine.rules.reports import Report
@@ -225,11 +225,26 @@ class Settling:
     async def _watch(self, work: list[_Watch], _lane: int) -> None:
         """Its messages are finished while look-ups are under way, and also when it fails: the coordinator asks again
         for as long as nothing is written."""
-        keys = {key for message in work for key in message.keys}
         try:
-            await watch_attempts(self._engine, keys, self._context, self._lookups, self._learn)
+            await self._watch_or_halve(sorted({key for message in work for key in message.keys}))
         finally:
             self._finished(Queue.SETTLE, [message.message_id for message in work])
+
+    async def _watch_or_halve(self, keys: Sequence[AttemptKey]) -> None:
+        """As settling does it: one campaign that cannot be read leaves no other's person without a word."""
+        try:
+            await watch_attempts(self._engine, keys, self._context, self._lookups, self._learn)
+        except AWAY:
+            raise
+        except Exception as error:
+            if len(keys) < 2:
+                log.exception("watch.impossible", attempts=[attempt_ref(*key) for key in keys])
+                return
+            log.warning("watch.halved", size=len(keys), error=repr(error))
+        else:
+            return
+        for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+            await self._watch_or_halve(half)
 
 
 def take_batch(waiting: deque[_Work], limit: int) -> list[_Work]:

@@ -121,6 +121,25 @@ async def test_an_attempt_that_cannot_be_folded_holds_up_no_other_lost_command(w
     assert worker.finished == ["message"]
 
 
+async def test_a_campaign_that_cannot_be_read_holds_up_no_look_up_of_another(world: World, clock: Clock) -> None:
+    broken, campaign = await world.campaign(phones=PHONES[:1]), await world.campaign(phones=PHONES[1:4])
+    (unreadable,), keys = await reserve(world, broken, clock), await reserve(world, campaign, clock)
+    await due(world)
+    await world.execute('update campaigns set mode = mode || \'{"ringTimeout": "soon"}\' where id = :c', c=broken)
+    carrier = Scripted()
+    worker = Workers(world, clock, carrier)
+    with capture_logs() as lines:
+        worker.settling.watch("message", [*keys, unreadable])
+        for _ in keys:
+            await asyncio.wait_for(carrier.asking.get(), PATIENCE_S)
+        await worker.settling.drain()
+    assert {(await attempt(world, key)).state for key in keys} == {AttemptState.UNKNOWN}
+    assert (await attempt(world, unreadable)).state == AttemptState.RESERVED
+    told = [line["attempts"] for line in lines if line["event"] == "watch.impossible"]
+    assert told == [[attempt_ref(*unreadable)]]
+    assert worker.finished == ["message"]
+
+
 async def test_a_person_without_an_agent_waits_for_no_look_up_of_another_batch(world: World, clock: Clock) -> None:
     campaign = await world.campaign(phones=PHONES[:2], agent=AGENT)
     waiting, doubtful = await reserve(world, campaign, clock)
