@@ -8,6 +8,7 @@ import structlog
 
 from engine import metrics
 from engine.coordinator.shard import Shard, Walk
+from engine.errors import InvalidInput
 from engine.rules.campaign_config import VoiceMode, parse_mode
 from engine.rules.pacing import Calls, Figure, Forecast, Pacing, Recent, Stage, forecast
 from engine.runtime import Runtime
@@ -62,5 +63,8 @@ class Forecasts:
 def _calls_ahead(walk: Walk) -> bool:
     if walk.is_sms or walk.campaign.is_direct:
         return False
-    mode = parse_mode(walk.campaign.channel, walk.campaign.mode)
+    try:
+        mode = parse_mode(walk.campaign.channel, walk.campaign.mode)
+    except InvalidInput:  # nobody of it is contacted: see `dispatch.campaigns`
+        return False
     return isinstance(mode, VoiceMode) and mode.pacing is Pacing.PREDICTIVE

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.carriers.catalog import is_simulated
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, Unavailable
+from engine.ids import encode
 from engine.rules.account_limits import SLOWEST, UNLIMITED, AccountLimits, parse_limits
 from engine.rules.attempt_caps import DEFAULT_CAP, Cap, parse_cap
 from engine.rules.campaign import CampaignStatus
@@ -89,15 +90,39 @@ _SELECT = text("""
 async def load_campaigns(
     conn: AsyncConnection, campaign_ids: Iterable[int], did_policy: str = ""
 ) -> dict[int, CampaignFacts]:
-    """The campaigns that exist, by id, as this statement sees them. `did_policy` is the setting."""
+    """The campaigns that exist, by id, as this statement sees them. `did_policy` is the setting.
+
+    One that this version cannot read is told of and left out: nobody of it is contacted, and it holds up no other.
+    """
     rows = await conn.execute(_SELECT, {"ids": sorted(campaign_ids)})
-    return {row.id: facts_of(row, did_policy) for row in rows}
+    return {row.id: facts for row in rows if (facts := _readable(row, did_policy)) is not None}
+
+
+async def load_campaign(conn: AsyncConnection, campaign_id: int, did_policy: str) -> CampaignFacts:
+    """One campaign. Raises Unavailable when this version cannot read it: another one may."""
+    found = (await load_campaigns(conn, [campaign_id], did_policy)).get(campaign_id)
+    if found is None:
+        raise Unavailable("this version cannot read the campaign, and contacts nobody of it")
+    return found
 
 
 async def read_campaigns(reader: AsyncEngine, campaign_ids: Iterable[int]) -> dict[int, CampaignFacts]:
     """`load_campaigns` outside of a transaction."""
     async with reader.connect() as conn:
         return await load_campaigns(conn, campaign_ids)
+
+
+def _readable(row: Any, did_policy: str) -> CampaignFacts | None:
+    try:
+        return facts_of(row, did_policy)
+    except InvalidInput as error:
+        _tell_once(encode("camp", row.id), error.message)
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _tell_once(campaign: str, said: str) -> None:
+    log.error("campaign.unreadable", campaign=campaign, error=said)
 
 
 def facts_of(row: Any, did_policy: str) -> CampaignFacts:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.dispatch import callers, ceilings, opening, ten_dlc
 from engine.dispatch.callers import Sender
-from engine.dispatch.campaigns import CampaignFacts, load_campaigns
+from engine.dispatch.campaigns import CampaignFacts, load_campaign
 from engine.dispatch.hints import Hint
 from engine.dispatch.intent import asks_registries, read_facts
 from engine.dispatch.judge import NO_COPIES, RULES, Case, Verdict
@@ -50,7 +50,7 @@ async def explain(runtime: Runtime, campaign: Campaign, prospect: Prospect) -> E
     settings, clock = runtime.settings, runtime.clock
     now = clock.now()
     async with runtime.reader.connect() as conn:
-        facts = (await load_campaigns(conn, [campaign.id], settings.did_policy))[campaign.id]
+        facts = await load_campaign(conn, campaign.id, settings.did_policy)
         choice = await choose(conn, campaign, prospect, now, settings.did_caps)
         case = await _case(conn, facts, prospect, choice, now, opening.takes(settings.ticket_s, clock))
         subject = Subject(campaign, prospect, case, choice)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.dispatch import opening
-from engine.dispatch.campaigns import CampaignFacts, load_campaigns
+from engine.dispatch.campaigns import CampaignFacts, load_campaign
 from engine.outlook.supply import limits_of
 from engine.rules.forecast import Course, Fate, Setup, forecast
 from engine.rules.forecast_demand import Cohort
@@ -63,7 +63,7 @@ async def look_ahead(runtime: Runtime, campaign: Campaign) -> Outlook:
     async with runtime.db.begin() as conn:
         await conn.execute(text("set transaction read only"))
         await conn.execute(text("set local statement_timeout = 0"))  # a million rows take their time
-        facts = (await load_campaigns(conn, [campaign.id], runtime.settings.did_policy))[campaign.id]
+        facts = await load_campaign(conn, campaign.id, runtime.settings.did_policy)
         basis = await _basis(conn, runtime, campaign, now)
         groups = await forecast_facts.waiting(conn, campaign.id, now, _silent_since(basis.fates, now))
         under_way = sum(group.people for group in groups if group.is_under_way)

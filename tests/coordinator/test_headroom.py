@@ -165,6 +165,15 @@ async def test_the_forecast_follows_the_figures_and_its_stage_outlives_the_coord
     assert await stage_with(0, 100, 0, 0, 0, 0) is Stage.FREE
 
 
+async def test_a_campaign_that_cannot_be_read_holds_up_no_forecast(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine
+) -> None:
+    for mode in (PREDICTIVE | {"ringTimeout": "soon"}, PREDICTIVE):
+        await set_mode(db, await make_campaign(prospects=1), mode)
+    await lease.run_once()
+    assert await Forecasts(runtime, shard).run_once() == 1
+
+
 async def test_only_campaigns_that_call_ahead_are_forecast(
     runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine
 ) -> None:

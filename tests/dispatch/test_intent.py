@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from engine.clock import Clock, add, starting_at
 from engine.dispatch.hints import Hint, Job, take_batch
@@ -114,6 +115,20 @@ async def test_a_one_off_call_to_somebody_suppressed_is_told_by_its_own_id(world
     assert (told["type"], told["uniqueId"]) == ("campaign.prospect.dnc", name)
     assert told["payload"] == {"id": name, "phone": hint.phone, "reason": "suppressed"}
     BY_TYPE[told["type"]].payload.model_validate(told["payload"])
+
+
+async def test_a_campaign_that_cannot_be_read_gets_none_and_holds_up_no_other(world: World, clock: Clock) -> None:
+    did_id = await world.did()
+    broken, campaign = await world.campaign(phones=PHONES[:3]), await world.campaign(phones=PHONES[3:5])
+    unreadable = await world.hints(broken, did_id)
+    hints = [*unreadable, *await world.hints(campaign, did_id)]
+    await world.execute('update campaigns set mode = mode || \'{"ringTimeout": "soon"}\' where id = :c', c=broken)
+    with capture_logs() as lines:
+        batches = [await commit_intents(world.db, some, context(clock)) for some in (hints, unreadable)]
+    assert [intent.hint.campaign_id for intent in batches[0].granted] == [campaign] * 2
+    assert [reasons(batch) for batch in batches] == [[Refusal.NOT_LIVE] * 3] * 2
+    assert [line["campaign"] for line in lines if line["event"] == "campaign.unreadable"] == [encode("camp", broken)]
+    assert await world.counts(broken) == {"total": 3, "queued": 3}
 
 
 @pytest.mark.parametrize("status", ["created", "paused", "cancelled", "completed", "failed"])

@@ -127,6 +127,15 @@ async def test_the_prospects_id_or_number_name_the_same_person(api: Api, client:
         assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("path", [f"prospects/{NEW_YORK.replace('+', '%2B')}/explain", "forecast"])
+async def test_a_campaign_of_another_version_is_told_to_be_one(api: Api, client: Client, path: str) -> None:
+    campaign = await started(client, NEW_YORK)
+    await execute(api, 'update campaigns set mode = mode || \'{"ringTimeout": "soon"}\'')
+    answer = await client("GET", f"/api/campaigns/{campaign}/{path}")
+    assert (answer.status, answer.error["code"]) == (503, "unavailable")
+    assert "cannot read the campaign" in answer.error["message"]
+
+
 async def test_it_needs_the_scope_of_reading_campaigns(api: Api, client: Client) -> None:
     campaign = await client.campaign()
     other = await api.client(["voice:read"], account_id=client.account_id)
