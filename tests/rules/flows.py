@@ -35,7 +35,7 @@ BARE_PLAN = CallPlan(campaign="camp_0000000000001", retry=RETRY)
 SMS_PLAN = SmsPlan(campaign="camp_0000000000001", retry=RETRY)
 
 
-LONG_AGO = NOW - timedelta(days=1)
+LONG_AGO = NOW - timedelta(days=10)  # longer than a delivery report is awaited
 
 
 def view(state: AttemptState = AttemptState.RESERVED, **more: Any) -> AttemptView:

@@ -68,7 +68,7 @@ def test_one_report(
     ("state", "intent_at", "is_given_up"),
     [
         (S.UNKNOWN, LONG_AGO, True),
-        (S.PLACED, LONG_AGO - timedelta(days=9), True),
+        (S.PLACED, LONG_AGO, True),
         (S.RESERVED, LONG_AGO, False),  # sent anew during the look-up
         (S.UNKNOWN, NOW, False),
         (S.PLACED, NOW, False),

@@ -52,7 +52,7 @@ class Pace:
 
     @property
     def gap_s(self) -> tuple[float, float]:
-        """The least and the most between the end of one fault and the next."""
+        """The least and the most between the end of one fault and the next: 1.5 and 4 s, unless asked otherwise."""
         return self.every_s * 6 / 11, self.every_s * 16 / 11
 
 
