@@ -54,20 +54,6 @@ async def test_a_prospect_is_not_enqueued_twice_while_its_hint_lives(
     assert await dispatch.run_once() == 0
 
 
-async def test_a_campaign_that_cannot_be_read_holds_up_no_other(
-    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
-) -> None:
-    broken, campaign = await make_campaign(prospects=1), await make_campaign(prospects=5)
-    async with db.begin() as conn:
-        statement = text('update campaigns set mode = mode || \'{"ringTimeout": "soon"}\' where id = :id')
-        await conn.execute(statement, {"id": broken.id})
-    await add_dids(db, clock)
-    await lease.run_once()
-    await until_sent(Dispatch(runtime, shard), shard, 6)
-    sent = [message[1] for message in await messages(runtime.queue)]
-    assert sent.count(campaign.id) == 5
-
-
 async def test_what_is_due_later_waits(
     runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
 ) -> None:

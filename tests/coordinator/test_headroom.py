@@ -165,6 +165,22 @@ async def test_the_forecast_follows_the_figures_and_its_stage_outlives_the_coord
     assert await stage_with(0, 100, 0, 0, 0, 0) is Stage.FREE
 
 
+async def test_a_campaign_that_cannot_be_read_holds_up_no_other(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    await set_mode(db, await make_campaign(prospects=1), {"ringTimeout": "soon"})
+    campaign = await make_campaign(prospects=5)
+    await add_dids(db, clock)
+    await lease.run_once()
+    dispatch = Dispatch(runtime, shard)
+    for _ in range(300):
+        for walk in shard.walks.values():
+            walk.ask_at = 0.0
+        await dispatch.run_once()
+    sent = [message[1] for message in await messages(runtime.queue)]
+    assert sent.count(campaign.id) == 5
+
+
 async def test_a_campaign_that_cannot_be_read_holds_up_no_forecast(
     runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine
 ) -> None:
