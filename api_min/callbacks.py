@@ -125,10 +125,9 @@ async def _settle(held: Deps, reports: Sequence[Report]) -> Command | None:
     if not reports:
         return None
     await held.document_inbox.put(reports)
-    keys = [report.key for report in reports]
     async with held.runtime.reader.connect() as conn:
-        ids = await callbacks.unsettled(conn, reports[0].carrier, keys)
-    return await held.settle(reports[0].event.ref, keys, ids)
+        ids = await callbacks.unsettled(conn, reports)
+    return await held.settle(reports[0].event.ref, [report.key for report in reports], ids)
 
 
 async def _take_inbound(held: Deps, carrier: str, received: Sequence[Inbound]) -> Command | None:

@@ -13,7 +13,6 @@ from engine.coordinator.windows import Closed
 from engine.dispatch.campaigns import CampaignFacts, facts_of
 from engine.dispatch.facts import AttemptKey
 from engine.errors import Conflict
-from engine.ids import parse_attempt_ref
 from engine.rules import content, template
 from engine.rules.account_limits import parse_limits
 from engine.rules.campaign import ACCEPTS_PROSPECTS, Action, CampaignStatus, after, allowed_actions
@@ -172,14 +171,14 @@ class MemorySteps(Intents, OneOffs, Settling):
         stored = []
         for callback in callbacks:
             self.last_callback_id += 1
-            key = (now.date(), callback.carrier, callback.key)
+            ids = callback.attempt_ids
+            key = (now.date(), ids[1], callback.carrier, callback.key)
             if key in self.callback_keys:
                 continue
             self.callback_keys.add(key)
-            ref = parse_attempt_ref(callback.event.ref) or (0, 0, 0)
-            row = CallbackRow(self.last_callback_id, *ref, callback, now, is_settled=not ref[1])
+            row = CallbackRow(self.last_callback_id, *ids, callback, now, is_settled=not ids[1])
             self.callbacks[row.id] = row
-            if ref[1]:
+            if ids[1]:
                 stored.append(row.id)
         return stored
 

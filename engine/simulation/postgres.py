@@ -232,7 +232,7 @@ class PostgresSteps:
 
     async def answer(self, callback: Callback) -> Command | None:
         async with self._reader.connect() as conn:
-            ids = await callbacks.unsettled(conn, callback.carrier, [callback.key])
+            ids = await callbacks.unsettled(conn, [callback])
         return await settle.settle_inline(self._engine, callback.event.ref, [callback.key], ids, self._context())
 
     async def number(self, relay: str) -> int | None:

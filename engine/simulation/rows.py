@@ -125,7 +125,7 @@ class Rows:
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     used: Counter[tuple[int, date, str]] = field(default_factory=Counter)
     callbacks: dict[int, CallbackRow] = field(default_factory=dict)
-    callback_keys: set[tuple[date, str, str]] = field(default_factory=set)
+    callback_keys: set[tuple[date, int, str, str]] = field(default_factory=set)
     outbox: list[tuple[int, list[str]]] = field(default_factory=list)
     events: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
     relay: str = ""

@@ -25,10 +25,11 @@ _INSERT = text(
     " from unnest(cast(:carriers as text[]), cast(:keys as text[]), cast(:campaign_ids as bigint[]),"
     " cast(:prospect_ids as bigint[]), cast(:attempts as smallint[]), cast(:events as text[]))"
     " as u(carrier, event_key, campaign_id, prospect_id, attempt, event)"
-    " on conflict (received_on, carrier, event_key) do nothing returning id, prospect_id"
+    " on conflict (received_on, prospect_id, carrier, event_key) do nothing returning id, prospect_id"
 )
 _OPEN = text(
-    "select id from carrier_callbacks where carrier = :carrier and event_key = any(cast(:keys as text[]))"
+    "select id from carrier_callbacks where prospect_id = any(cast(:prospect_ids as bigint[]))"
+    " and carrier = any(cast(:carriers as text[])) and event_key = any(cast(:keys as text[]))"
     " and received_on >= cast(:now as timestamptz)::date - 1 and processed_at is null order by id"
 )
 
@@ -44,13 +45,18 @@ class Report:
     def key(self) -> str:
         return _text(self.event.key)
 
+    @property
+    def attempt_ids(self) -> tuple[int, int, int]:
+        """Ids of campaign and prospect, number of the attempt; noughts if the ref is not one of ours."""
+        return parse_attempt_ref(self.event.ref) or (0, 0, 0)
+
 
 async def insert_many(conn: AsyncConnection, reports: Sequence[Report]) -> list[int]:
     """Stores the reports that are new; returns the ids of those to settle.
 
     A report whose ref is not one of ours is kept for the record, as processed: there is nothing to settle.
     """
-    refs = [parse_attempt_ref(report.event.ref) or (0, 0, 0) for report in reports]
+    refs = [report.attempt_ids for report in reports]
     rows = await conn.execute(
         _INSERT,
         {
@@ -66,9 +72,17 @@ async def insert_many(conn: AsyncConnection, reports: Sequence[Report]) -> list[
     return [row.id for row in rows if row.prospect_id]
 
 
-async def unsettled(conn: AsyncConnection, carrier: str, keys: Sequence[str]) -> list[int]:
-    """Ids of the rows with these keys that no one has settled yet, a repeat's first row included; ascending."""
-    rows = await conn.execute(_OPEN, {"carrier": carrier, "keys": arrays.texts(keys), "now": real_now()})
+async def unsettled(conn: AsyncConnection, reports: Sequence[Report]) -> list[int]:
+    """Ids of the rows of these reports that no one has settled yet, a repeat's first row included; ascending."""
+    rows = await conn.execute(
+        _OPEN,
+        {
+            "prospect_ids": arrays.numbers(report.attempt_ids[1] for report in reports),
+            "carriers": arrays.texts(report.carrier for report in reports),
+            "keys": arrays.texts(report.key for report in reports),
+            "now": real_now(),
+        },
+    )
     return list(rows.scalars())
 
 

@@ -192,7 +192,7 @@ carrier_callbacks = Table(
     Column("event", JSONB, nullable=False),  # the normalised CarrierEvent, its raw report beside it
     at("received_at", nullable=False),  # real
     at("processed_at"),  # real
-    UniqueConstraint("received_on", "carrier", "event_key", name="carrier_callbacks_once"),
+    UniqueConstraint("received_on", "prospect_id", "carrier", "event_key", name="carrier_callbacks_once"),
     Index("carrier_callbacks_open", "id", postgresql_where=text("processed_at is null")),
     postgresql_partition_by="RANGE (received_on)",
 )

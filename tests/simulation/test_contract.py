@@ -170,6 +170,15 @@ async def test_a_callback_that_beats_the_answer_wins(steps: Steps) -> None:
     assert (await steps.snapshot()).unsettled == 0
 
 
+async def test_one_key_for_two_people_is_two_reports(steps: Steps) -> None:
+    ann, bob = await call(steps, ANN, BOB)
+    busy = [callback_of(intent, EventKind.CALL_ENDED, "k1", end=EndReason.BUSY) for intent in (ann, bob)]
+    ids = await steps.receive(busy)
+    assert len(ids) == 2
+    assert await steps.receive([*reversed(busy)]) == []
+    assert (await steps.settle_callbacks(ids)).ended == {("voice", "busy"): 2}
+
+
 async def test_a_callback_of_nobody_is_kept_and_settles_nothing(steps: Steps) -> None:
     (intent,) = await call(steps, ANN)
     event = CarrierEvent(EventKind.RINGING, "k", "no-name-of-ours", "c1", real_now())
