@@ -53,6 +53,18 @@ async def posting(timeout_s: float = 30.0) -> AsyncIterator[Poster]:
     poster.close()
 
 
+async def test_a_host_that_stands_still_holds_up_no_other() -> None:
+    async with engine(lambda _: None) as silent, engine() as other, posting() as poster, asyncio.timeout(20):
+        waiting = [asyncio.create_task(poster.post(silent.url, {}, b"")) for _ in range(5)]
+        while len(silent.requests) < 4:
+            await asyncio.sleep(0)
+        assert await poster.post(other.url, {}, b"") == (200, b"ok")
+        assert len(silent.requests) == 4
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_a_request_is_sent_as_it_is_and_its_connection_kept() -> None:
     async with engine() as running, posting() as poster:
         for _ in range(3):
@@ -75,7 +87,7 @@ async def test_a_connection_that_was_closed_is_replaced() -> None:
     async with engine() as running, posting() as poster:
         await poster.post(running.url, {}, b"")
         await running.hang_up()
-        [[kept]] = poster._idle.values()
+        [[kept]] = [host.idle for host in poster._hosts.values()]
         while not kept.transport.is_closing():  # noqa: ASYNC110 — nothing tells when the loop has read the end
             await asyncio.sleep(0)
         assert await poster.post(running.url, {}, b"") == (200, b"ok")

@@ -6,18 +6,19 @@ them needs: redirects, cookies, proxies, encodings.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
 
 class Poster:
-    """At most `connections` requests at a time, each answered within `timeout_s` or given up with its connection."""
+    """At most `connections` requests to a host at a time, each answered within `timeout_s` or given up with its
+    connection. A host that stands still holds up no other's."""
 
     def __init__(self, connections: int, timeout_s: float) -> None:
-        self._places = asyncio.Semaphore(connections)
-        self._timeout_s = timeout_s
-        self._idle: dict[tuple[str, str], list[_Connection]] = {}
+        self._connections, self._timeout_s = connections, timeout_s
+        self._hosts: dict[tuple[str, str], _Host] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         """(status, body) of the answer. The URL is sent as it is: it may be signed.
@@ -25,26 +26,32 @@ class Poster:
         Raises OSError (TimeoutError is one) when no answer came, ValueError when `url` is none.
         """
         parts = urlsplit(url)
-        async with self._places, asyncio.timeout(self._timeout_s):
-            connection = self._take(parts) or await _connect(parts)
+        host = self._hosts.setdefault((parts.scheme, parts.netloc), _Host(asyncio.Semaphore(self._connections)))
+        async with host.places, asyncio.timeout(self._timeout_s):
+            connection = host.take() or await _connect(parts)
             try:
                 answer = await connection.exchange(_encode(parts, headers, body))
             except BaseException:
                 connection.transport.abort()  # an answer that comes late must not be taken for the next one's
                 raise
         if connection.is_reusable:
-            self._idle.setdefault((parts.scheme, parts.netloc), []).append(connection)
+            host.idle.append(connection)
         return answer
 
     def close(self) -> None:
-        for kept in self._idle.values():
-            for connection in kept:
+        for host in self._hosts.values():
+            for connection in host.idle:
                 connection.transport.abort()
 
-    def _take(self, parts: SplitResult) -> "_Connection | None":
-        kept = self._idle.get((parts.scheme, parts.netloc), [])
-        while kept:
-            connection = kept.pop()
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    places: asyncio.Semaphore
+    idle: "list[_Connection]" = field(default_factory=list)
+
+    def take(self) -> "_Connection | None":
+        while self.idle:
+            connection = self.idle.pop()
             if not connection.transport.is_closing():
                 return connection
         return None
