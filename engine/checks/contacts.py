@@ -5,7 +5,7 @@ from functools import lru_cache
 import orjson
 from sqlalchemy import text
 
-from engine.checks.evidence import Evidence
+from engine.checks.evidence import Create, Evidence
 from engine.ids import attempt_ref, parse_attempt_ref
 from engine.rules import window
 from engine.rules.attempt import AttemptState
@@ -72,8 +72,14 @@ async def inside_window(evidence: Evidence) -> list[str]:
 
 async def creates_followed_intents(evidence: Evidence) -> list[str]:
     """Every accepted create reached the carrier while its ticket was good: the law was judged only just before."""
+    late = await late_creates(evidence)
+    return [f"{create.ref}: reached the carrier {late_s:.2f} s after its intent" for create, late_s in late]
+
+
+async def late_creates(evidence: Evidence) -> list[tuple[Create, float]]:
+    """The accepted creates that came when their ticket was no longer good, and how many seconds after their intent."""
     named = [(create, parsed) for create in evidence.accepted if (parsed := parse_attempt_ref(create.ref))]
-    problems = []
+    found = []
     async with evidence.engine.connect() as conn:
         for start in range(0, len(named), _BATCH):
             part = named[start : start + _BATCH]
@@ -82,8 +88,8 @@ async def creates_followed_intents(evidence: Evidence) -> list[str]:
                 create = part[n - 1][0]
                 most_s = evidence.ticket_s + evidence.arrival_jitter_s + create.lag_s
                 if (late_s := create.at - evidence.clock.real_at(intent_at)) > most_s:
-                    problems.append(f"{create.ref}: reached the carrier {late_s:.2f} s after its intent")
-    return problems
+                    found.append((create, late_s))
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import Connection
 
@@ -141,6 +142,25 @@ async def test_a_loop_blocked_before_the_write_sends_nothing_late(witness: Witne
         assert witness.arrivals == []
     else:
         assert witness.arrivals[0][0] < ticket.deadline
+
+
+class BlockedAfter(FencedRequest):
+    """The loop is blocked in the very turn in which the bytes are written."""
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        await super().write_bytes(writer, conn, content_length)
+        time.sleep(0.3)  # noqa: ASYNC251 - the fault under test
+
+
+async def test_bytes_leave_with_the_check_and_not_at_the_end_of_the_turn(witness: Witness, connect: Connect) -> None:
+    http = connect(witness.url, request_class=BlockedAfter)
+    for ref in ("of a new connection", "of a kept one"):
+        ticket = fresh_ticket(0.25)
+        assert isinstance(await post(http, ref, ticket), Answer)
+        assert witness.arrivals[-1][0] < ticket.deadline
+    assert witness.connections == 1
 
 
 async def test_under_a_stuttering_loop_what_was_not_sent_never_arrives_and_the_rest_arrives_in_time(

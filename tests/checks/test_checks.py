@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from api_min.cli.chaos.figures import Span
+from api_min.cli.chaos.judgement import frozen_apart
 from engine.checks.evidence import Create, Evidence
 from engine.checks.report import CHECKS, Check, run_checks
 from engine.clock import Clock
@@ -158,6 +160,24 @@ async def test_a_carrier_that_saw_otherwise_is_believed(
 ) -> None:
     assert evidence.creates is not None
     assert await _BY_NAME[name].run(replace(evidence, creates=change(evidence.creates))) != []
+
+
+async def test_what_a_stop_of_its_process_made_late_is_counted_apart(evidence: Evidence) -> None:
+    """SIGSTOP between the last look at the ticket and the write: nothing in the process can help it."""
+    assert evidence.creates is not None
+    late = replace(evidence, creates=tuple(replace(each, at=each.at + 6) for each in evidence.creates))
+    found = {"P5 creates_followed_intents": await _BY_NAME["creates_followed_intents"].run(late), "P2 x": ["y"]}
+    assert len(found["P5 creates_followed_intents"]) == 4
+    assert late.creates is not None
+    went_on = late.creates[1].at - 0.1
+    before, after = Span(went_on - 5, went_on), Span(went_on - 3, went_on)  # the ticket ends in between
+    assert await frozen_apart(late, found, [after]) == (found, 0)
+    rest, frozen = await frozen_apart(late, found, [before])
+    assert frozen == 1
+    assert {each.partition(":")[0] for each in rest.pop("P5 creates_followed_intents")} == {
+        create.ref for create in late.creates if create is not late.creates[1]
+    }
+    assert rest == {"P2 x": ["y"]}
 
 
 async def test_refused_creates_do_not_count(evidence: Evidence) -> None:

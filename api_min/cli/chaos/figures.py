@@ -42,10 +42,18 @@ def pause_violations(
         for at, lag in _within(arrivals, lags, pause):
             if at - lag <= pause.begin + ARRIVAL_S:
                 continue
-            was_frozen = any(stop.begin <= pause.begin and stop.end <= at <= stop.end + THAW_S + lag for stop in stops)
+            was_frozen = froze(stops, pause.begin, at, lag)
             frozen += was_frozen
             unexplained += not was_frozen
     return Violations(unexplained, frozen)
+
+
+def froze(stops: Iterable[Span], good_until: float, at: float, lag: float) -> bool:
+    """Whether a process may have looked while it was allowed to act, stood still, and acted as soon as it went on.
+
+    What it did came at `at`, or up to `lag` before.
+    """
+    return any(stop.begin <= good_until and stop.end <= at <= stop.end + THAW_S + lag for stop in stops)
 
 
 def _within(arrivals: Sequence[float], lags: Sequence[float], span: Span) -> list[tuple[float, float]]:

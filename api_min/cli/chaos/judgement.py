@@ -1,7 +1,7 @@
 """From what was seen to the findings: the checkers of `carillon check`, and the arithmetic of `figures`."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import text
@@ -12,6 +12,7 @@ from api_min.cli.chaos.faults import Blow
 from api_min.cli.chaos.figures import Span, Step, Violations
 from api_min.cli.chaos.findings import Recovery
 from api_min.cli.chaos.load import Campaign, Load
+from engine.checks.contacts import late_creates
 from engine.checks.evidence import Create, Evidence
 from engine.checks.report import run_checks
 from engine.ids import decode, parse_attempt_ref
@@ -20,15 +21,36 @@ from engine.store import clock
 WINDOW_S = 10.0
 _BACKLOG = 0.9  # of its people: a campaign that has placed as many calls may have nobody left but retries
 _SETTLES_S = 1.0  # a resumed campaign is given this to be at its rate again
+_FOLLOWED = "P5 creates_followed_intents"
 _HEAD = text("select coalesce(max(seq), 0) from event_heads")
 
 
-async def run_checkers(engine: AsyncEngine, creates: tuple[Create, ...]) -> dict[str, list[str]]:
-    """The problems of each checker that found some, as `P2 accepted_once`."""
+async def run_checkers(
+    engine: AsyncEngine, creates: tuple[Create, ...], stops: Sequence[Span]
+) -> tuple[dict[str, list[str]], int]:
+    """The problems of each checker that found some, as `P2 accepted_once`, and what `frozen_apart` counts."""
     async with engine.connect() as conn:
         engine_clock = await clock.read(conn)
-    results = await run_checks(Evidence(engine, engine_clock, creates))
-    return {f"{each.check.promise} {each.check.name}": each.problems for each in results if each.problems}
+    evidence = Evidence(engine, engine_clock, creates)
+    results = await run_checks(evidence)
+    found = {f"{each.check.promise} {each.check.name}": each.problems for each in results if each.problems}
+    return await frozen_apart(evidence, found, stops)
+
+
+async def frozen_apart(
+    evidence: Evidence, found: Mapping[str, list[str]], stops: Sequence[Span]
+) -> tuple[dict[str, list[str]], int]:
+    """The problems without those of creates that a stop of their process made late, between its last look at the ticket
+    and the write, and how many these are."""
+    late = await late_creates(evidence) if _FOLLOWED in found else []
+    frozen = {
+        create.ref
+        for create, late_s in late
+        if figures.froze(stops, create.at - late_s + evidence.ticket_s, create.at, create.lag_s)
+    }
+    rest = [each for each in found.get(_FOLLOWED, ()) if each.partition(":")[0] not in frozen]
+    others = {name: problems for name, problems in found.items() if name != _FOLLOWED}
+    return others | ({_FOLLOWED: rest} if rest else {}), len(frozen)
 
 
 async def newest_event(engine: AsyncEngine) -> int:

@@ -120,7 +120,9 @@ async def _judge(
     creates = read_creates(stage.network.carrier_log)
     arrivals = judgement.Arrivals(creates)
     doubtful, resolved, unknown, unexplained = await judgement.judge_doubts(doubts, stage.network.carrier_log)
-    violations = judgement.pauses(load, arrivals, worker_stops(stage))
+    stops = worker_stops(stage)
+    violations = judgement.pauses(load, arrivals, stops)
+    checks, frozen = await judgement.run_checkers(engine, creates, stops)
     steps, times = judgement.throughput(load, arrivals, begun)
     names = [blow.fault.name for blow in injector.blows]
     return Findings(
@@ -139,7 +141,7 @@ async def _judge(
         unexplained=unexplained,
         pauses=sum(len(campaign.pauses) for campaign in load.campaigns),
         pause_violations=violations.unexplained,
-        frozen_creates=violations.frozen,
+        frozen_creates=violations.frozen + frozen,
         worst_window=figures.worst_window(steps, times, judgement.WINDOW_S),
         listeners=len(listeners),
         events=sum(listener.seen.events for listener in listeners),
@@ -155,5 +157,5 @@ async def _judge(
         crashes=stage.diary.crashes,
         errors=stage.diary.errors,
         api_answers={str(status): count for status, count in sorted(load.answers.items())},
-        checks=await judgement.run_checkers(engine, creates),
+        checks=checks,
     )
