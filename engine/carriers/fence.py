@@ -1,6 +1,7 @@
 """The ticket's verdict: may this create begin at this moment? Every carrier client asks here, right before it acts."""
 
 from engine.carriers.port import CarrierError, Fault, Outcome, Receipt, Ticket
+from engine.clock import until
 
 TICKET_EXPIRED = "ticket_expired"
 SLOT_MISSED = "slot_missed"
@@ -15,11 +16,10 @@ def refusal(ticket: Ticket, now_s: float) -> str:
     return ""
 
 
-def wait_s(ticket: Ticket, now_s: float) -> float:
-    """Seconds until the slot; 0 without one. Never beyond the deadline, where waiting on would be pointless."""
-    if ticket.not_before is None:
-        return 0.0
-    return max(0.0, min(ticket.not_before, ticket.deadline) - now_s)
+async def until_slot(ticket: Ticket) -> None:
+    """Waits for the slot, if there is one. Never beyond the deadline, where waiting on would be pointless."""
+    if ticket.not_before is not None:
+        await until(min(ticket.not_before, ticket.deadline))
 
 
 def not_sent(code: str, text: str = "") -> Receipt:

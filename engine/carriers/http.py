@@ -4,7 +4,6 @@ SDKs and connection pools resend, queue and wait. A telephone must not ring twic
 written at most once, and only if its ticket still allows it in the very loop turn in which the bytes reach the socket.
 """
 
-import asyncio
 import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -64,8 +63,7 @@ class FencedRequest(ClientRequest):
     async def send(self, conn: Connection) -> ClientResponse:
         if self.fence is not None:
             try:
-                if (wait_s := fence.wait_s(self.fence.ticket, boottime())) > 0:
-                    await asyncio.sleep(wait_s)
+                await fence.until_slot(self.fence.ticket)
                 self.fence.check()
             except TicketRefused:
                 conn.release()  # untouched: back to the pool, or every missed slot would cost a handshake

@@ -4,7 +4,6 @@ It obeys the ticket exactly as `engine.carriers.http` does, so the benchmark pay
 """
 # ruff: noqa: ARG002 - the port's signatures; most of them have nothing to do here
 
-import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator
@@ -110,9 +109,6 @@ class Instant:
 
 
 async def _admit(ticket: Ticket) -> Receipt | None:
-    now_s = boottime()
-    if (wait_s := fence.wait_s(ticket, now_s)) > 0:
-        await asyncio.sleep(wait_s)
-        now_s = boottime()
-    reason = fence.refusal(ticket, now_s)
+    await fence.until_slot(ticket)
+    reason = fence.refusal(ticket, boottime())
     return fence.not_sent(reason) if reason else None

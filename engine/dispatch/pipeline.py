@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine import metrics
 from engine.carriers import fence
 from engine.carriers.port import Carrier, Outcome, Receipt, SendMessage, Ticket
-from engine.clock import Clock, boottime
+from engine.clock import Clock, boottime, until
 from engine.dispatch.batcher import Batcher
 from engine.dispatch.campaigns import read_campaigns
 from engine.dispatch.create import create_request
@@ -262,7 +262,7 @@ class Pipeline:
         Groups begin one after another, each when the one before has: a late one is then renewed as a whole, instead of
         create by create.
         """
-        await asyncio.sleep(max(0.0, at - boottime()))
+        await until(at)
         async with self._turn:
             now = boottime()
             self._began(len(group), now - at)

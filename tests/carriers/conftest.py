@@ -40,6 +40,13 @@ DEADLINE_S = 10.0
 _refs = itertools.count(1)
 
 
+@pytest.fixture
+def early_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wait is over 20 ms too soon. Timers of uvloop count whole milliseconds, and may be so by one."""
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds, result=None: sleep(max(0.0, seconds - 0.02), result))
+
+
 def fresh_ticket(seconds: float = 2.0, slot_in_s: float | None = None) -> Ticket:
     now = boottime()
     if slot_in_s is None:

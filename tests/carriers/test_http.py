@@ -204,6 +204,15 @@ async def test_a_create_waits_for_its_slot(witness: Witness, connect: Connect) -
         assert timing.latency_s is not None
 
 
+async def test_a_timer_that_ends_early_makes_no_create_early(
+    witness: Witness, connect: Connect, early_timers: None
+) -> None:
+    http = connect(witness.url)
+    slot = boottime() + 0.1
+    assert isinstance(await post(http, "slot", Ticket(slot + 60, slot, slot + 60)), Answer)
+    assert witness.arrivals[0][0] >= slot
+
+
 async def test_a_missed_slot_is_forfeited(witness: Witness, connect: Connect) -> None:
     timings: list[CreateTiming] = []
     http = connect(witness.url, on_create=timings.append)

@@ -27,7 +27,7 @@ async def test_it_refuses_an_expired_ticket_and_a_missed_slot() -> None:
             assert receipt.outcome is Outcome.NOT_SENT
 
 
-async def test_it_waits_for_its_slot() -> None:
+async def test_it_waits_for_its_slot(early_timers: None) -> None:
     slot = boottime() + 0.05
     receipt = await Instant().place_call(CALL, Ticket(slot + 1, slot, slot + 0.015))
     assert boottime() >= slot
