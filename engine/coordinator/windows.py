@@ -19,6 +19,7 @@ from engine.clock import boottime
 from engine.coordinator.shard import Due, Walk
 from engine.dispatch import judge, opening
 from engine.dispatch.campaigns import CampaignFacts, read_campaigns
+from engine.dispatch.judge import Verdict
 from engine.rules.prospect import ProspectState
 from engine.runtime import Runtime
 from engine.store import arrays
@@ -102,7 +103,7 @@ def sift(
     closed, the walk's strides grow."""
     kept = []
     for each in due:
-        verdict = judge.window(facts, each.phone, _columns(each.data), now, takes)
+        verdict = _verdict(facts, each, now, takes)
         if verdict is None or verdict.again_at is None:
             kept.append(each._replace(data=None) if each.data else each)
         else:
@@ -110,6 +111,13 @@ def sift(
     is_mostly_closed = 2 * (len(due) - len(kept)) > len(due)
     walk.stride = min(MOST_STRIDES, 2 * walk.stride) if is_mostly_closed else 1
     return kept
+
+
+def _verdict(facts: CampaignFacts, due: Due, now: datetime, takes: timedelta) -> Verdict | None:
+    try:
+        return judge.window(facts, due.phone, _columns(due.data), now, takes)
+    except Exception:  # of a row that cannot be read: the intent judges it alone, and says so
+        return None
 
 
 def _columns(data: str | None) -> Mapping[str, object] | None:

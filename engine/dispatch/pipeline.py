@@ -25,9 +25,11 @@ from engine.clock import Clock, boottime, until
 from engine.dispatch.batcher import Batcher
 from engine.dispatch.campaigns import read_campaigns
 from engine.dispatch.create import create_request
+from engine.dispatch.halving import in_halves
 from engine.dispatch.hints import Job, take_batch
 from engine.dispatch.intent import Intent, IntentBatch, IntentContext, commit_intents
 from engine.dispatch.lanes import LaneBook, Lanes
+from engine.dispatch.slotted import Granted, Slotted, name_of, near_slots
 from engine.dispatch.tempo import Punctuality, Tempo
 from engine.ids import attempt_ref, encode
 from engine.limits.slots import Grant, SendSlots, Slot
@@ -46,9 +48,9 @@ AGAIN_S = 0.5  # before intents whose transaction broke are tried again
 _BEHIND_GLANCE_S = 0.02
 _LATE_WAIT_S = 0.005  # who missed a slot asks for the next one at once, together with those who miss theirs just then
 LAST_S = 0.3  # of a ticket: no new slot is taken so late, for the way to the carrier takes its time too
+_INTENT_EVENTS = "intents.halved", "intent.impossible"
 GROUP = 64  # creates that share a lead
 _MISSED = fence.not_sent(fence.SLOT_MISSED)
-NEAR_S = 0.002  # slots that share a timer: a seventh of what a create may be late
 ONE_OFF_LATE_S = 0.01  # of the 15 ms that a create may be late
 SHORTEST_ONE_OFF_S = 0.002
 # Whose slot lies further ahead is not kept: the coordinator enqueues it again, every 15 s or so.
@@ -62,14 +64,6 @@ class Answers(Protocol):
     def is_behind(self) -> bool: ...
 
     def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None: ...
-
-
-class _Slotted(NamedTuple):
-    job: Job
-    slot: Slot
-
-
-Granted = tuple[Intent, _Slotted]
 
 
 class _Late(NamedTuple):
@@ -153,12 +147,18 @@ class Pipeline:
             did_policy=self._settings.did_policy,
             calls_at_carrier=self._settings.carrier_concurrent_calls,
         )
+        wrong = await in_halves(_INTENT_EVENTS, slotted, partial(self._intend, context), name_of)
+        self._finished([item.job for item in wrong])
+        await self._give_back(wrong)
+
+    async def _intend(self, context: IntentContext, slotted: Sequence[Slotted]) -> None:
         begun = boottime()
         try:
             batch = await commit_intents(self._engine, [item.job.hint for item in slotted], context)
-        except Exception as error:
+        except AWAY as error:
+            log_failure(log, "intents.failed", error, size=len(slotted))
             self._give_up([item.job for item in slotted], error)  # nothing was committed, so nothing may be sent
-            raise
+            return
         taken_s = boottime() - begun
         self._tempo.committed(taken_s)
         metrics.INTENT_SECONDS.observe(taken_s)
@@ -187,29 +187,29 @@ class Pipeline:
         if again:
             asyncio.get_running_loop().call_later(AGAIN_S, self._batcher.submit_many, again)
 
-    async def _take_slots(self, jobs: list[Job]) -> list[_Slotted]:
+    async def _take_slots(self, jobs: list[Job]) -> list[Slotted]:
         """A slot for each job, at least the intent's usual time ahead; the jobs without one wait outside and return.
 
         Creates take their time to begin, so a large batch asks for its slots in groups, each a little later.
         """
         await self._lanes.refresh({job.hint.campaign_id for job in jobs})
         groups = [jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)]
-        slotted: list[_Slotted] = []
+        slotted: list[Slotted] = []
         for number, group in enumerate(groups):
             slotted += await self._slots_for(group, self._tempo.lead_of_group_s(number, len(groups)))
         return slotted
 
-    async def _slots_for(self, jobs: list[Job], lead_s: float) -> list[_Slotted]:
+    async def _slots_for(self, jobs: list[Job], lead_s: float) -> list[Slotted]:
         by_lanes: dict[Lanes, list[Job]] = {}
         for job in jobs:
             by_lanes.setdefault(self._lanes.of(job.hint), []).append(job)
-        slotted: list[_Slotted] = []
+        slotted: list[Slotted] = []
         if all(job.hint.is_one_off_text for job in jobs):
             # Somebody waits for it: a slot may be used a little late, so its first moments may pass with the intent.
             lead_s = max(SHORTEST_ONE_OFF_S, lead_s - ONE_OFF_LATE_S)
         grants = await self._acquire([(lanes, len(some)) for lanes, some in by_lanes.items()], lead_s)
         for some, grant in zip(by_lanes.values(), grants, strict=True):
-            slotted += map(_Slotted, some, grant.slots)
+            slotted += map(Slotted, some, grant.slots)
             self._ask_again(some[len(grant.slots) :], grant.ask_at)
         return slotted
 
@@ -229,7 +229,7 @@ class Pipeline:
             metrics.LIMITER_WAIT_SECONDS.observe(grid * ASK_GRID_S)
             asyncio.get_running_loop().call_later(grid * ASK_GRID_S, self._batcher.submit_many, group)
 
-    async def _begin_creates(self, slotted: Sequence[_Slotted], batch: IntentBatch) -> None:
+    async def _begin_creates(self, slotted: Sequence[Slotted], batch: IntentBatch) -> None:
         by_prospect = {item.job.hint.prospect_id: item for item in slotted}
         self._schedule([(intent, by_prospect.pop(intent.hint.prospect_id)) for intent in batch.granted])
         if not by_prospect:
@@ -239,12 +239,15 @@ class Pipeline:
         self._finished([item.job for item in by_prospect.values()])
         await self._give_back(by_prospect.values())
 
-    async def _give_back(self, unused: Iterable[_Slotted]) -> None:
+    async def _give_back(self, unused: Iterable[Slotted]) -> None:
         by_lanes: dict[Lanes, list[Slot]] = {}
         for item in unused:
             by_lanes.setdefault(self._lanes.of(item.job.hint), []).append(item.slot)
-        for lanes, slots in by_lanes.items():
-            await self._slots.give_back(lanes, slots)
+        try:
+            for lanes, slots in by_lanes.items():
+                await self._slots.give_back(lanes, slots)
+        except AWAY as error:  # then they pass unused; those who were granted theirs must not wait for that
+            log_failure(log, "slots.not_given_back", error)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -311,7 +314,7 @@ class Pipeline:
         self._tempo.asked(boottime() - begun)
         return grants
 
-    async def _create(self, intent: Intent, item: _Slotted) -> None:
+    async def _create(self, intent: Intent, item: Slotted) -> None:
         slot: Slot | None = item.slot
         receipt = _MISSED
         while slot is not None:
@@ -371,18 +374,6 @@ class Pipeline:
             for each, answer in zip(some, answers, strict=True):
                 is_too_late = isinstance(answer, Slot) and answer.until > each.intent.deadline - LAST_S
                 each.slot.set_result(None if is_too_late else answer)
-
-
-def near_slots(granted: Sequence[Granted]) -> list[list[Granted]]:
-    """Groups of creates, in order of their slots, whose slots lie within `NEAR_S` of one another."""
-    groups: list[list[Granted]] = []
-    until = 0.0
-    for each in granted:
-        if not groups or each[1].slot.at > until:
-            groups.append([])
-            until = each[1].slot.at + NEAR_S
-        groups[-1].append(each)
-    return groups
 
 
 def _named(intent: Intent) -> dict[str, str]:

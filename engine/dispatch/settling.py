@@ -21,6 +21,7 @@ from engine.dispatch.batcher import Batcher
 from engine.dispatch.breath import breathing
 from engine.dispatch.commands import Carriers, execute
 from engine.dispatch.facts import AttemptKey
+from engine.dispatch.halving import in_halves
 from engine.dispatch.hints import Job, by_queue
 from engine.dispatch.intent import Intent
 from engine.dispatch.settle import SettleContext, SettleResult, reports_of, settle, settle_callbacks
@@ -35,6 +36,8 @@ from engine.rules.reports import Report
 
 log = structlog.get_logger(__name__)
 
+_SETTLE_EVENTS = "settle.halved", "settle.impossible"
+_WATCH_EVENTS = "watch.halved", "watch.impossible"
 LANES = 1  # what one call's answer and its callbacks say shares a transaction; a second lane would halve the batches
 WATCH_BATCH = 4  # messages of up to 100 attempts
 DRAIN_S = 5.0  # platforms kill what does not stop; then, too, the watch takes over
@@ -134,25 +137,12 @@ class Settling:
 
     async def _settle(self, work: list[_Work], _lane: int) -> None:
         """Its messages are finished, whatever became of them: kept, they would take their place in the prefetch for
-        ever. What is not settled is left to the watch and to the sweep of the inbox."""
-        await self._settle_or_halve(work)
-        self._finish(work)
+        ever. What is not settled is left to the watch and to the sweep of the inbox.
 
-    async def _settle_or_halve(self, work: Sequence[_Work]) -> None:
-        """What cannot be folded or written is halved, within messages too, until one callback or attempt that is wrong
-        stands alone: those that share its message are other tenants'."""
-        try:
-            await self._settle_together(work)
-        except Exception as error:
-            parts = singles(work)
-            if len(parts) < 2:
-                log.exception("settle.impossible", **_subject(work[0]))
-                return
-            log.warning("settle.halved", size=len(parts), error=repr(error))
-        else:
-            return
-        for half in (parts[: len(parts) // 2], parts[len(parts) // 2 :]):
-            await self._settle_or_halve(half)
+        What cannot be folded or written is halved within messages too: those that share one are other tenants'.
+        """
+        await in_halves(_SETTLE_EVENTS, work, self._settle_together, _subject, split=singles)
+        self._finish(work)
 
     async def _settle_together(self, work: Sequence[_Work]) -> None:
         answers = [each for each in work if isinstance(each, Answer)]
@@ -226,25 +216,13 @@ class Settling:
         """Its messages are finished while look-ups are under way, and also when it fails: the coordinator asks again
         for as long as nothing is written."""
         try:
-            await self._watch_or_halve(sorted({key for message in work for key in message.keys}))
+            keys = sorted({key for message in work for key in message.keys})
+            await in_halves(_WATCH_EVENTS, keys, self._watch_together, _of_attempt, spared=AWAY)
         finally:
             self._finished(Queue.SETTLE, [message.message_id for message in work])
 
-    async def _watch_or_halve(self, keys: Sequence[AttemptKey]) -> None:
-        """As settling does it: one campaign that cannot be read leaves no other's person without a word."""
-        try:
-            await watch_attempts(self._engine, keys, self._context, self._lookups, self._learn)
-        except AWAY:
-            raise
-        except Exception as error:
-            if len(keys) < 2:
-                log.exception("watch.impossible", attempts=[attempt_ref(*key) for key in keys])
-                return
-            log.warning("watch.halved", size=len(keys), error=repr(error))
-        else:
-            return
-        for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-            await self._watch_or_halve(half)
+    async def _watch_together(self, keys: Sequence[AttemptKey]) -> None:
+        await watch_attempts(self._engine, keys, self._context, self._lookups, self._learn)
 
 
 def take_batch(waiting: deque[_Work], limit: int) -> list[_Work]:
@@ -277,6 +255,10 @@ def _subject(single: _Work) -> dict[str, object]:
         return {"callbacks": single.ids}
     keys = [single.intent.key] if isinstance(single, Answer) else single.told
     return {"attempts": [attempt_ref(*key) for key in keys]}
+
+
+def _of_attempt(key: AttemptKey) -> dict[str, object]:
+    return {"attempts": [attempt_ref(*key)]}
 
 
 def _count(answers: Sequence[Answer]) -> None:

@@ -118,6 +118,19 @@ async def test_columns_say_where_somebody_is(
     assert bool(await waiting(db)) is not is_called
 
 
+async def test_a_row_that_cannot_be_read_is_left_to_the_intent(
+    runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
+) -> None:
+    """Which tells of it; here it would keep everybody else of this coordinator from being enqueued."""
+    campaign = await make_campaign()
+    await add(db, campaign, (NEW_YORK, '["zip"]'), (CALIFORNIA, None))
+    await add_dids(db, clock)
+    await lease.run_once()
+    await until_sent(Dispatch(runtime, shard), shard, 2)
+    assert sorted(map(str, await dialed(runtime.queue))) == [NEW_YORK, CALIFORNIA]
+    assert await waiting(db) == []
+
+
 async def test_they_are_called_when_their_window_opens(
     runtime: Runtime, lease: Lease, shard: Shard, make_campaign: MakeCampaign, db: AsyncEngine, clock: Clock
 ) -> None:
