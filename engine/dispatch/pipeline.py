@@ -66,6 +66,9 @@ class Answers(Protocol):
     def answered(self, intent: Intent, receipt: Receipt, job: Job) -> None: ...
 
 
+_Committed = tuple[Sequence[Slotted], IntentBatch]
+
+
 class _Late(NamedTuple):
     intent: Intent
     slot: asyncio.Future[Slot | float | None]  # a slot, when to ask again (boottime), or none
@@ -130,11 +133,7 @@ class Pipeline:
             return
         oldest_ms = min(job.enqueued_ms for job in jobs)
         metrics.QUEUE_AGE_SECONDS.labels(jobs[0].queue).observe(max(0.0, time.time() - oldest_ms / 1000))
-        try:
-            slotted = await self._take_slots(jobs)
-        except Exception as error:
-            self._give_up(jobs, error)  # no slot, no create
-            raise
+        slotted = await self._take_slots(jobs)
         if not slotted:
             return
         context = IntentContext(
@@ -147,11 +146,17 @@ class Pipeline:
             did_policy=self._settings.did_policy,
             calls_at_carrier=self._settings.carrier_concurrent_calls,
         )
-        wrong = await in_halves(_INTENT_EVENTS, slotted, partial(self._intend, context), name_of)
+        begun = boottime()
+        committed: list[_Committed] = []
+        wrong = await in_halves(_INTENT_EVENTS, slotted, partial(self._commit, context, committed), name_of)
+        if len(committed) == 1 and not wrong:  # parts of a batch say nothing of how long one takes
+            self._tempo.committed(boottime() - begun)
+        for some, batch in committed:
+            await self._begin_creates(some, batch)
         self._finished([item.job for item in wrong])
         await self._give_back(wrong)
 
-    async def _intend(self, context: IntentContext, slotted: Sequence[Slotted]) -> None:
+    async def _commit(self, context: IntentContext, committed: list[_Committed], slotted: Sequence[Slotted]) -> None:
         begun = boottime()
         try:
             batch = await commit_intents(self._engine, [item.job.hint for item in slotted], context)
@@ -159,10 +164,8 @@ class Pipeline:
             log_failure(log, "intents.failed", error, size=len(slotted))
             self._give_up([item.job for item in slotted], error)  # nothing was committed, so nothing may be sent
             return
-        taken_s = boottime() - begun
-        self._tempo.committed(taken_s)
-        metrics.INTENT_SECONDS.observe(taken_s)
-        await self._begin_creates(slotted, batch)
+        metrics.INTENT_SECONDS.observe(boottime() - begun)
+        committed.append((slotted, batch))
 
     async def _has_caught_up(self) -> bool:
         """Finishes what was begun before beginning more: nobody is called while those who are on the line wait for us.
@@ -190,13 +193,20 @@ class Pipeline:
     async def _take_slots(self, jobs: list[Job]) -> list[Slotted]:
         """A slot for each job, at least the intent's usual time ahead; the jobs without one wait outside and return.
 
-        Creates take their time to begin, so a large batch asks for its slots in groups, each a little later.
+        Creates take their time to begin, so a large batch asks for its slots in groups, each a little later. Where that
+        fails, those that have one go on, and the rest is given up.
         """
-        await self._lanes.refresh({job.hint.campaign_id for job in jobs})
-        groups = [jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)]
         slotted: list[Slotted] = []
-        for number, group in enumerate(groups):
-            slotted += await self._slots_for(group, self._tempo.lead_of_group_s(number, len(groups)))
+        groups = [jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)]
+        rest = jobs
+        try:
+            await self._lanes.refresh({job.hint.campaign_id for job in jobs})
+            for number, group in enumerate(groups):
+                slotted += await self._slots_for(group, self._tempo.lead_of_group_s(number, len(groups)))
+                rest = rest[len(group) :]
+        except Exception as error:
+            log_failure(log, "slots.failed", error, size=len(rest))
+            self._give_up(rest, error)  # no slot, no create
         return slotted
 
     async def _slots_for(self, jobs: list[Job], lead_s: float) -> list[Slotted]:
@@ -241,12 +251,12 @@ class Pipeline:
 
     async def _give_back(self, unused: Iterable[Slotted]) -> None:
         by_lanes: dict[Lanes, list[Slot]] = {}
-        for item in unused:
-            by_lanes.setdefault(self._lanes.of(item.job.hint), []).append(item.slot)
         try:
+            for item in unused:
+                by_lanes.setdefault(self._lanes.of(item.job.hint), []).append(item.slot)
             for lanes, slots in by_lanes.items():
                 await self._slots.give_back(lanes, slots)
-        except AWAY as error:  # then they pass unused; those who were granted theirs must not wait for that
+        except Exception as error:  # then they pass unused; those who were granted theirs must not wait for that
             log_failure(log, "slots.not_given_back", error)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.carriers import fence
 from engine.carriers.port import Receipt, Ticket
@@ -11,6 +11,7 @@ from engine.dispatch.hints import Job, take_batch
 from engine.dispatch.intent import Intent
 from engine.dispatch.lanes import LaneBook, Lanes
 from engine.dispatch.pipeline import LAST_S, LONGEST_WAIT_S, ONE_OFF_LATE_S, RETRY_S, SHORTEST_ONE_OFF_S
+from engine.dispatch.slotted import Slotted
 from engine.dispatch.tempo import Tempo
 from engine.limits.slots import SendSlots, Slot
 from engine.rules.decision import DEFAULT_RETRY_AFTER_S
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
 _MOST = 4  # jobs of one batch
 _LATE_S = 0.02  # a create may be ready so long after its slot: a few then miss it
-
-
-class _Slotted(NamedTuple):
-    job: Job
-    slot: Slot
 
 
 class Pipeline:
@@ -60,7 +56,7 @@ class Pipeline:
             begun = boottime()
             self._worker.plan(0.005, 0.06, lambda: self._intend(slotted, begun), "intend", slotted[0].job.message_id)
 
-    async def _take_slots(self, jobs: Sequence[Job]) -> list[_Slotted]:
+    async def _take_slots(self, jobs: Sequence[Job]) -> list[Slotted]:
         """The jobs without one ask again when their slots come near."""
         await self._lanes.refresh({job.hint.campaign_id for job in jobs})
         by_lanes: dict[Lanes, list[Job]] = {}
@@ -71,9 +67,9 @@ class Pipeline:
         if all(job.hint.is_one_off_text for job in jobs):
             lead_s = max(SHORTEST_ONE_OFF_S, lead_s - ONE_OFF_LATE_S)
         grants = await self._slots.acquire(wanted, lead_s=lead_s)
-        slotted: list[_Slotted] = []
+        slotted: list[Slotted] = []
         for some, grant in zip(by_lanes.values(), grants, strict=True):
-            slotted += map(_Slotted, some, grant.slots)
+            slotted += map(Slotted, some, grant.slots)
             self._ask_again(some[len(grant.slots) :], grant.ask_at)
         self._world.note(self._worker.name, f"slots {[_told(each.slot) for each in slotted]} for {len(jobs)}")
         return slotted
@@ -85,7 +81,7 @@ class Pipeline:
             else:
                 self._world.plan(wait_s, self._worker, lambda job=job: self.submit(job))  # type: ignore[misc]
 
-    async def _intend(self, slotted: Sequence[_Slotted], begun: float) -> None:
+    async def _intend(self, slotted: Sequence[Slotted], begun: float) -> None:
         world = self._world
         doing = world.steps.commit_intents([each.job.hint for each in slotted], self._channel)
         batch = await world.step(self._worker, "commit_intents", doing, world.witness.intended)
@@ -99,7 +95,7 @@ class Pipeline:
         await self._give_back(unused.values())
         world.stir()
 
-    async def _give_back(self, unused: Iterable[_Slotted]) -> None:
+    async def _give_back(self, unused: Iterable[Slotted]) -> None:
         for item in unused:
             await self._slots.give_back(self._lanes.of(item.job.hint), [item.slot])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from api_min.cli.chaos import figures
 from api_min.cli.chaos.doubts import Known, explain
-from api_min.cli.chaos.figures import Sequencing, Span, Step, Violations
+from api_min.cli.chaos.figures import Late, Sequencing, Span, Step, Violations
 from api_min.cli.chaos.judgement import steps_of
 
 PAUSE = Span(100.0, 102.0)  # answered, resumed
@@ -32,6 +32,16 @@ def test_a_create_after_a_pause_is_a_violation_unless_a_stop_explains_it(
     at: float, lag: float, stops: list[Span], expected: Violations
 ) -> None:
     assert figures.pause_violations([PAUSE], [at], [lag], stops) == expected
+
+
+def test_a_stop_makes_one_create_late() -> None:
+    """Look and write are one turn of one loop: a process that wrote more than that did not look again."""
+    late = [Late(98.0, 100.0, at, 0.0) for at in (105.01, 105.02)]
+    assert figures.frozen_by([Span(99.0, 105.0)], late) == [True, False]
+    assert figures.frozen_by([Span(99.0, 105.0), Span(99.5, 104.9)], late) == [True, True]
+    assert figures.pause_violations([Span(100.0, 110.0)], [105.01, 105.02], [0.0, 0.0], [Span(99.0, 105.0)]) == (
+        Violations(unexplained=1, frozen=1)
+    )
 
 
 def test_what_was_allowed_is_the_rates_integral() -> None:

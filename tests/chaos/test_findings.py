@@ -28,6 +28,7 @@ GOOD = Findings(
     pauses=4,
     pause_violations=0,
     frozen_creates=1,
+    frozen_late=1,
     worst_window=0.2,
     listeners=4,
     events=1_000,

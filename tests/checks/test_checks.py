@@ -166,18 +166,20 @@ async def test_what_a_stop_of_its_process_made_late_is_counted_apart(evidence: E
     """SIGSTOP between the last look at the ticket and the write: nothing in the process can help it."""
     assert evidence.creates is not None
     late = replace(evidence, creates=tuple(replace(each, at=each.at + 6) for each in evidence.creates))
-    found = {"P5 creates_followed_intents": await _BY_NAME["creates_followed_intents"].run(late), "P2 x": ["y"]}
+    found = {f"{each.check.promise} {each.check.name}": each.problems for each in await run_checks(late, ["P5"])}
     assert len(found["P5 creates_followed_intents"]) == 4
+    found["P2 x"] = ["y"]
     assert late.creates is not None
     went_on = late.creates[1].at - 0.1
-    before, after = Span(went_on - 5, went_on), Span(went_on - 3, went_on)  # the ticket ends in between
-    assert await frozen_apart(late, found, [after]) == (found, 0)
+    before = Span(went_on - 5, went_on)
+    for other in (Span(went_on - 3, went_on), Span(went_on - 7, went_on)):  # after its ticket, and before its intent
+        assert await frozen_apart(late, found, [other]) == (found, 0)
     rest, frozen = await frozen_apart(late, found, [before])
     assert frozen == 1
     assert {each.partition(":")[0] for each in rest.pop("P5 creates_followed_intents")} == {
         create.ref for create in late.creates if create is not late.creates[1]
     }
-    assert rest == {"P2 x": ["y"]}
+    assert rest == {name: problems for name, problems in found.items() if name != "P5 creates_followed_intents"}
 
 
 async def test_refused_creates_do_not_count(evidence: Evidence) -> None:

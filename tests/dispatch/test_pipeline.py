@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -23,7 +24,7 @@ from engine.dispatch.pipeline import Pipeline
 from engine.dispatch.settle import SettleContext
 from engine.dispatch.settling import Settling
 from engine.ids import attempt_ref, encode
-from engine.limits.slots import HORIZON_S, WIDE_S, Lane, SendSlots
+from engine.limits.slots import HORIZON_S, LEAD_S, WIDE_S, Grant, Lane, SendSlots, Slot
 from engine.rules.telephony import Channel
 from engine.settings import Settings
 from engine.store import locks
@@ -99,7 +100,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(world: World, redis: Redis, clock: Clock, carrier: Carrier) -> AsyncIterator[Bench]:
+async def running(
+    world: World, redis: Redis, clock: Clock, carrier: Carrier, slots: SendSlots | None = None
+) -> AsyncIterator[Bench]:
     url = "postgresql://unused"
     settings = Settings(DATABASE_URL=url, REDIS_URL=url)  # type: ignore[call-arg]
     finished: list[str] = []
@@ -110,7 +113,7 @@ async def running(world: World, redis: Redis, clock: Clock, carrier: Carrier) ->
         world.db,
         clock,
         settings,
-        SendSlots(redis),
+        slots or SendSlots(redis),
         carriers,
         settling,
         lambda jobs: finished.extend(job.message_id for job in jobs),
@@ -324,6 +327,37 @@ async def test_somebody_whose_row_cannot_be_read_holds_up_no_other(world: World,
     assert {tuple(line["attempts"]) for line in lines if line["event"] == "intent.impossible"} == {(name,)}
     assert await world.execute("select count(*) from attempts") == [(len(PHONES) - 1,)]
     assert "batch.failed" not in [line["event"] for line in lines]
+
+
+class Faltering(SendSlots):
+    """Its second request for slots finds no Redis; nor does any that gives some back."""
+
+    asked = 0
+
+    async def acquire(
+        self, wanted: Sequence[tuple[tuple[Lane, ...], int]], *, lead_s: float = LEAD_S, is_wide: bool = False
+    ) -> list[Grant]:
+        self.asked += 1
+        if self.asked == 2:
+            raise RedisConnectionError("gone")
+        return await super().acquire(wanted, lead_s=lead_s, is_wide=is_wide)
+
+    async def give_back(self, lanes: tuple[Lane, ...], slots: Sequence[Slot]) -> None:
+        raise RedisConnectionError("gone")
+
+
+async def test_who_has_a_slot_goes_on_when_redis_is_lost_before_the_others_have_theirs(
+    world: World, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who has been refused meanwhile is finished, though the slot cannot be given back: each job once."""
+    monkeypatch.setattr("engine.dispatch.pipeline.GROUP", 10)
+    _, jobs = await jobs_of(world)
+    await world.execute("update prospects set attempt = 7 where id = :id", id=jobs[0].hint.prospect_id)
+    async with running(world, redis, clock, Watched(), Faltering(redis)) as bench:
+        submit(bench, jobs)
+        await bench.until(lambda: len(bench.finished) == len(jobs))
+    assert sorted(bench.finished) == sorted(job.message_id for job in jobs)
+    assert await world.execute("select count(*) from attempts") == [(9,)]
 
 
 async def _break_who_waits(world: World) -> None:

@@ -36,24 +36,42 @@ def pause_violations(
 ) -> Violations:
     """Of one campaign: `pauses` from the answer to the next resume's request; `arrivals` ascend, each up to its lag
     after it came."""
-    stops = list(stops)
-    unexplained = frozen = 0
-    for pause in pauses:
-        for at, lag in _within(arrivals, lags, pause):
-            if at - lag <= pause.begin + ARRIVAL_S:
-                continue
-            was_frozen = froze(stops, pause.begin, at, lag)
-            frozen += was_frozen
-            unexplained += not was_frozen
-    return Violations(unexplained, frozen)
+    late = [
+        Late(float("-inf"), pause.begin, at, lag)
+        for pause in pauses
+        for at, lag in _within(arrivals, lags, pause)
+        if at - lag > pause.begin + ARRIVAL_S
+    ]
+    frozen = sum(frozen_by(stops, late))
+    return Violations(len(late) - frozen, frozen)
 
 
-def froze(stops: Iterable[Span], good_until: float, at: float, lag: float) -> bool:
-    """Whether a process may have looked while it was allowed to act, stood still, and acted as soon as it went on.
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A create that was allowed from `since` until `good_until`, and came at `at`, or up to `lag` before."""
 
-    What it did came at `at`, or up to `lag` before.
+    since: float
+    good_until: float
+    at: float
+    lag: float
+
+
+def frozen_by(stops: Iterable[Span], creates: Iterable[Late]) -> list[bool]:
+    """Of which a process may have looked while it was allowed, stood still, and written as soon as it went on.
+
+    Look and write are one turn of one loop, so a stop makes one late: of more than one the others are unexplained.
     """
-    return any(stop.begin <= good_until and stop.end <= at <= stop.end + THAW_S + lag for stop in stops)
+    unused, found = list(stops), []
+    for late in creates:
+        stop = next((each for each in unused if _explains(each, late)), None)
+        found.append(stop is not None)
+        if stop is not None:
+            unused.remove(stop)
+    return found
+
+
+def _explains(stop: Span, late: Late) -> bool:
+    return late.since <= stop.begin <= late.good_until and stop.end <= late.at <= stop.end + THAW_S + late.lag
 
 
 def _within(arrivals: Sequence[float], lags: Sequence[float], span: Span) -> list[tuple[float, float]]:

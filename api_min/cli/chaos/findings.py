@@ -35,7 +35,8 @@ class Findings:
     unexplained: list[str]
     pauses: int
     pause_violations: int
-    frozen_creates: int  # begun after a pause, or too late, by a process that had been stopped
+    frozen_creates: int  # begun after a pause by a process that had been stopped
+    frozen_late: int  # later than their ticket, likewise
     worst_window: float
     listeners: int
     events: int

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api_min.cli.chaos import doubts, figures
 from api_min.cli.chaos.faults import Blow
-from api_min.cli.chaos.figures import Span, Step, Violations
+from api_min.cli.chaos.figures import Late, Span, Step, Violations
 from api_min.cli.chaos.findings import Recovery
 from api_min.cli.chaos.load import Campaign, Load
-from engine.checks.contacts import late_creates
+from engine.checks.contacts import creates_followed_intents, late_creates
 from engine.checks.evidence import Create, Evidence
 from engine.checks.report import run_checks
 from engine.ids import decode, parse_attempt_ref
@@ -21,7 +21,7 @@ from engine.store import clock
 WINDOW_S = 10.0
 _BACKLOG = 0.9  # of its people: a campaign that has placed as many calls may have nobody left but retries
 _SETTLES_S = 1.0  # a resumed campaign is given this to be at its rate again
-_FOLLOWED = "P5 creates_followed_intents"
+_FOLLOWED = f"P5 {creates_followed_intents.__name__}"
 _HEAD = text("select coalesce(max(seq), 0) from event_heads")
 
 
@@ -43,11 +43,11 @@ async def frozen_apart(
     """The problems without those of creates that a stop of their process made late, between its last look at the ticket
     and the write, and how many these are."""
     late = await late_creates(evidence) if _FOLLOWED in found else []
-    frozen = {
-        create.ref
+    spans = [
+        Late(create.at - late_s - create.lag_s, create.at - late_s + evidence.ticket_s, create.at, create.lag_s)
         for create, late_s in late
-        if figures.froze(stops, create.at - late_s + evidence.ticket_s, create.at, create.lag_s)
-    }
+    ]
+    frozen = {create.ref for (create, _), was in zip(late, figures.frozen_by(stops, spans), strict=True) if was}
     rest = [each for each in found.get(_FOLLOWED, ()) if each.partition(":")[0] not in frozen]
     others = {name: problems for name, problems in found.items() if name != _FOLLOWED}
     return others | ({_FOLLOWED: rest} if rest else {}), len(frozen)

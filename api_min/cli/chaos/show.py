@@ -44,11 +44,8 @@ def _rows(found: Findings) -> list[tuple[str, str, str]]:
         ("doubtful attempts", f"{found.doubtful}", f"{found.resolved} of them resolved"),
         ("settled as unknown", f"{sum(found.unknown.values()) + len(found.unexplained)}", unknown),
         ("creates after a pause", f"{found.pause_violations}", f"{found.pauses} pauses"),
-        (
-            "after a pause or too late, once stopped",
-            f"{found.frozen_creates}",
-            "between its last check and its write",
-        ),
+        ("  by a process that had been stopped", f"{found.frozen_creates}", "between its last check and its write"),
+        ("  later than their ticket, likewise", f"{found.frozen_late}", ""),
         ("worst 10 s, achieved / configured", f"{found.worst_window:.0%}", "while people were left"),
         (
             "event gaps / repeats",
