@@ -7,12 +7,13 @@ import re
 import psycopg
 import pytest
 from psycopg import Connection
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from engine.coordinator import claim, windows
 from engine.dispatch import facts, held, intent, record, settle
+from engine.dispatch.facts import AttemptKey
 from engine.store import tickets
-from engine.store.database import _KEYED
+from engine.store.database import _KEYED, connect
 
 STATEMENTS = {
     "claim": claim._CLAIM,
@@ -97,6 +98,19 @@ def test_rows_are_found_by_their_keys(own_database_url: str, people: int) -> Non
         analysed = {name: badly_found(generic_plan(connection, each.text)) for name, each in STATEMENTS.items()}
     assert {name: bad for name, bad in when_new.items() if bad} == {}
     assert {name: bad for name, bad in analysed.items() if bad} == {}
+
+
+async def test_a_statement_is_planned_once_and_not_for_each_batch(own_database_url: str) -> None:
+    """Over 16 partitions each planning costs more than the statement itself."""
+    engine = connect(own_database_url, pool_size=1, keyed=True)
+    try:
+        async with engine.connect() as conn:
+            for prospect in range(8):
+                await facts.read_attempts(conn, [AttemptKey(1, prospect, 1)] * (1 + 100 * (prospect % 2)))
+            found = await conn.execute(text("select generic_plans, custom_plans from pg_prepared_statements"))
+            assert tuple(found.first()) == (8, 0)
+    finally:
+        await engine.dispose()
 
 
 def fill(connection: "Connection[tuple[str]]", people: int) -> None:

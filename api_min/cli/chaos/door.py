@@ -29,11 +29,18 @@ class Answer(NamedTuple):
 
 
 class Door:
+    """One client's. With a common turn, what others asked meanwhile would send it back to an address that is silent."""
+
     def __init__(self, session: aiohttp.ClientSession, urls: Sequence[str], key: str) -> None:
-        self._session = session
+        self._session, self._addresses, self._key = session, urls, key
         self._urls = itertools.cycle(urls)
         self.headers = {"Authorization": f"Bearer {key}"}
-        self.answers: Counter[int] = Counter()  # by status
+        self.answers: Counter[int] = Counter()  # by status, of all clients
+
+    def of_another_client(self) -> "Door":
+        door = Door(self._session, self._addresses, self._key)
+        door.answers = self.answers
+        return door
 
     def next_url(self) -> str:
         return next(self._urls)

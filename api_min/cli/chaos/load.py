@@ -63,6 +63,7 @@ class Load:
 
     def __init__(self, door: Door, size: Size, seed: int, ending: Ending) -> None:
         self._door, self._size, self._ending = door, size, ending
+        self._probing = door.of_another_client()
         self._rng = random.Random(f"load {seed}")
         self._parts: deque[tuple[Campaign, list[str]]] = deque()  # people that are still to be handed over
         self.campaigns: list[Campaign] = []
@@ -157,7 +158,7 @@ class Load:
         while time.monotonic() < until and not self._ending.is_asked:
             begun = time.time()
             path = f"/api/campaigns/{self.campaigns[0].id}/stats"
-            answer = await self._door.ask("GET", path, timeout_s=LOOK_TIMEOUT_S)
+            answer = await self._probing.ask("GET", path, timeout_s=LOOK_TIMEOUT_S)
             if answer.is_good:
                 self.probes.append(Span(begun, time.time()))
             await asyncio.sleep(PROBE_EVERY_S)
