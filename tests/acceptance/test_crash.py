@@ -12,7 +12,7 @@ from tests.acceptance.stack import Stack, create, phones, running_stack, shuffle
 pytestmark = pytest.mark.slow
 
 VICTIMS = ["worker-1", "worker-2", "coordinator", "relay"]
-ROUNDS = 3
+ROUNDS = 2
 SEED = 11
 FAULTS = {
     "rate_limit": 0.02,  # each closes the account's lane for a second
@@ -42,13 +42,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 async def test_nobody_is_lost_or_called_twice_by_kills_and_a_flush(stack: Stack) -> None:
-    people = phones(2000)
-    mode = {"calls_per_second": 120, "ai": True, "max_retries": 1, "retry_delay": "2m"}
+    people = phones(1200)
+    mode = {"calls_per_second": 80, "ai": True, "max_retries": 1, "retry_delay": "2m"}
     async with stack.api() as api:
         campaign = await create(api, people, mode)
         order = shuffled(VICTIMS, ROUNDS, SEED)
         for number, victim in enumerate(order, start=1):
-            goal = 1500 * number // len(order)
+            goal = 1000 * number // len(order)
             await until(lambda goal=goal: len(stack.creates()) >= goal, f"{goal} calls before the death of {victim}")
             await asyncio.to_thread(stack.kill_and_restart, victim)
             if number == len(order) // 2:
@@ -72,8 +72,8 @@ async def test_a_carrier_at_its_worst_changes_nothing(stack: Stack) -> None:
     await stack.set_faults(**FAULTS)
     try:
         async with stack.api() as api:
-            calls = await create(api, phones(500, first=2000), voice_mode)
-            texts = await create(api, phones(40, first=2500), text_mode, "sms")
+            calls = await create(api, phones(500, first=1200), voice_mode)
+            texts = await create(api, phones(40, first=1700), text_mode, "sms")
             called = await until_completed(api, calls)
             texted = await until_completed(api, texts)
     finally:

@@ -32,9 +32,9 @@ class Engine:
         self._servers = servers
         self._profiles = profiles
         self._said: deque[str] = deque(maxlen=20)
-        self.supervisor = Supervisor(
-            {**servers.environment(), "DATABASE_URL": database_url, **_QUIET, **(environment or {})}, self._note
-        )
+        own = {**servers.environment(), "DATABASE_URL": database_url, **_QUIET, **(environment or {})}
+        # Half of a short round would be their imports. A profile begins with the process, so it has one of its own.
+        self.supervisor = Supervisor(own, self._note, forks=() if profiles else MODULES.values())
 
     def __enter__(self) -> Self:
         return self

@@ -20,8 +20,8 @@ AUDIO = "http://127.0.0.1:9/none.wav"  # nobody listens: a recording that cannot
 
 async def test_no_create_begins_after_the_answer_to_a_pause(stack: Stack) -> None:
     async with stack.api() as api:
-        campaign = await create(api, phones(900), {"calls_per_second": 100, "ai": True, "voicemailAudioUrl": AUDIO})
-        for goal in (150, 300, 450, 600):
+        campaign = await create(api, phones(450), {"calls_per_second": 100, "ai": True, "voicemailAudioUrl": AUDIO})
+        for goal in (100, 200, 300):
             await until(lambda goal=goal: len(_of(stack, campaign)) >= goal, f"{goal} calls")
             await api.post(f"/api/campaigns/{campaign}/pause")
             answered_at = time.time()
@@ -31,7 +31,7 @@ async def test_no_create_begins_after_the_answer_to_a_pause(stack: Stack) -> Non
             assert (await stats(api, campaign))["queued"] > 0
             await api.post(f"/api/campaigns/{campaign}/resume")
         found = await until_completed(api, campaign)
-    assert found["completed"] == found["total"] == 900
+    assert found["completed"] == found["total"] == 450
     await stack.check()
 
 
@@ -41,16 +41,16 @@ async def test_workers_come_and_go_and_an_api_dies_under_its_streams(stack: Stac
         newest = await _newest(stack)
         followers = [Follower((api, other) if n % 2 else (other, api), newest) for n in range(8)]
         tasks = [asyncio.create_task(follower.follow()) for follower in followers]
-        campaign = await create(api, phones(1200, first=900), {"calls_per_second": 100, "ai": True})
-        for count, goal in ((1, 100), (4, 300), (2, 600)):
+        campaign = await create(api, phones(800, first=450), {"calls_per_second": 100, "ai": True})
+        for count, goal in ((1, 100), (4, 250), (2, 450)):
             await asyncio.to_thread(stack.scale_workers, count)
             await until(lambda goal=goal: len(_of(stack, campaign)) >= goal, f"{goal} calls")
         await asyncio.to_thread(stack.supervisor.kill, "api-2")
-        await until(lambda: len(_of(stack, campaign)) >= 800, "800 calls")
+        await until(lambda: len(_of(stack, campaign)) >= 550, "550 calls")
         await asyncio.to_thread(stack.supervisor.kill, "api")  # the one that takes the carrier's callbacks
         await asyncio.to_thread(_restart, stack, "api", "api-2")
         found = await until_completed(api, campaign)
-        assert found["completed"] == found["total"] == 1200
+        assert found["completed"] == found["total"] == 800
         newest_now = await _newest(stack)
         await until(lambda: all(follower.last >= newest_now for follower in followers), "every stream to catch up")
         for task in tasks:
