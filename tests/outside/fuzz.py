@@ -1,6 +1,7 @@
 """The same targets under atheris, which looks for new paths: `python -m tests.outside.fuzz csv -runs=1000000`.
 
-What fails is written to the folder for temporary files, unless `-artifact_prefix=` says where.
+What fails is written to the folder for temporary files, unless `-artifact_prefix=` says where; with the name of such a
+file instead of `-runs=`, it is tried again and nothing else.
 atheris is no dependency of the suite: `pip install atheris` first (it has wheels for CPython on Linux x86-64).
 """
 
@@ -78,9 +79,12 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"name a target, one of {', '.join(TARGETS)}; then libFuzzer's options, such as -runs=1000000")
     target, drawn_from = TARGETS[sys.argv.pop(1)]
+    options = [sys.argv[0], f"-artifact_prefix={gettempdir()}/", *sys.argv[1:]]
     with TemporaryDirectory() as folder:
-        _write_first(folder, drawn_from)
-        atheris.Setup([sys.argv[0], f"-artifact_prefix={gettempdir()}/", *sys.argv[1:], folder], target)
+        if all(option.startswith("-") for option in options[1:]):
+            _write_first(folder, drawn_from)
+            options.append(folder)
+        atheris.Setup(options, target)
         atheris.Fuzz()
 
 
