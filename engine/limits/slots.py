@@ -7,7 +7,8 @@ and with rate × 1 s ≥ 1 there is room for creates that leave up to `LATE_S` a
 
 A worker that is often later than that, since others have its CPU, asks for wide slots. They may be used `WIDE_S` late,
 and the whole lane pays with its rate, as (1 + `LATE_S`) to (1 + `WIDE_S`), until a second after the last of them: then
-a second that begins with late ones still holds `rate` at most.
+a second that begins with late ones still holds `rate` at most. A wide slot that is given back is handed out again to
+anybody; one from before, with others close behind it, only to whoever uses it in time.
 
 A request that counts against several lanes gets a moment that is free in each. When a few campaigns that are nearly as
 fast as the carrier's own lane compete for it, some 10 % of that lane falls into gaps too short for anyone; a single

@@ -26,6 +26,7 @@ class Lane:
     run_id: int
     step: float
     last: float
+    close: float  # up to here slots may lie closer than wide ones do
     wide: float = 0.0
     closed: float = 0.0
     holes: list[_Hole] = field(default_factory=list)
@@ -33,12 +34,13 @@ class Lane:
 
     def moved(self, by_us: float) -> "Lane":
         holes = [(begin + by_us, end + by_us) for begin, end in self.holes[-_MOST_HOLES:]]
-        return Lane(self.run_id, self.step, self.last + by_us, self.wide + by_us, self.closed + by_us, holes)
+        at = (self.last + by_us, self.close + by_us, self.wide + by_us, self.closed + by_us)
+        return Lane(self.run_id, self.step, *at, holes)
 
     def fit(self, at: float) -> float:
-        """The earliest free time at or after `at`; a wide slot's lies in no hole."""
-        for begin, end in () if self.is_wide else self.holes:
-            if end >= at:
+        """The earliest free time at or after `at`; a wide slot's lies in no hole between close ones."""
+        for begin, end in self.holes:
+            if end >= at and not (self.is_wide and begin <= self.close):
                 return max(begin, at)
         return max(self.last + self.step, at)
 
@@ -157,17 +159,19 @@ class LaneServer:
             self._save({key: lane})
 
     def _load(self, key: str, step: float, earliest: float, horizon: float, is_wide: bool = False) -> Lane:
-        found = Lane(self._run_id, step * _WIDER if is_wide else step, self.begins(horizon), is_wide=is_wide)
+        first = self.begins(horizon)
+        found = Lane(self._run_id, step * _WIDER if is_wide else step, first, first, is_wide=is_wide)
         kept = self._kept.get(key)
         if kept is None or kept.run_id != self._run_id:
             return found
         kept = kept.moved(-_now_us())
         found.closed = min(max(0.0, kept.closed), _MOST_CLOSED)
         if kept.last <= horizon + WIDE_S * 1e6:
-            found.last, found.wide = kept.last, max(0.0, kept.wide)
+            found.last, found.close, found.wide = kept.last, kept.last, max(0.0, kept.wide)
             if found.wide > 0:
                 found.step = step * _WIDER
             if kept.step == found.step:  # holes were measured with the step of their time
+                found.close = kept.close
                 found.holes = [hole for hole in kept.holes if hole[1] >= earliest]
         return found
 

@@ -194,6 +194,10 @@ async def _granted_to_some_that_are_late(server: Server, rate: int, rng: random.
         granted += [(slot, WIDE_S if asks_wide else LATE_S) for slot in grant.slots]
         while granted and granted[-1][0].at > boottime() and rng.random() < 0.2:
             await clients[0].give_back(lanes, [granted.pop()[0]])
+        if rng.random() < 0.1:  # a whole batch's, as after an outage, whoever asked for them
+            unused = [each for each in granted if each[0].at > boottime() and rng.random() < 0.5]
+            await clients[0].give_back(lanes, [slot for slot, _ in unused])
+            granted = [each for each in granted if each not in unused]
         if turn == 120:
             await server.flush()
         await server.until(boottime() + 0.02)
@@ -215,6 +219,31 @@ async def test_wide_slots_cost_a_sixth_of_the_rate_until_a_second_after_their_la
     assert await step_us() == wide
     await server.until(boottime() + 0.4 + WIDE_S + 1.0)
     assert await step_us() == usual
+
+
+async def test_wide_slots_that_are_given_back_are_handed_out_again_wide(server: Server) -> None:
+    """After an outage half of all hints come twice, and give a slot back; most workers are late then."""
+    slots, lanes = server.client(), (Lane("a", 10),)
+    await warm(server, slots, lanes)
+    (grant,) = await slots.acquire([(lanes, 7)], is_wide=True)
+    await slots.give_back(lanes, grant.slots[2:5])
+    (again,) = await slots.acquire([(lanes, 3)], is_wide=True)
+    pairs = zip(again.slots, grant.slots[2:5], strict=True)
+    assert [abs(got.stamp_us - slot.stamp_us) <= 2 for got, slot in pairs] == [True] * 3
+
+
+async def test_a_slot_before_others_that_lie_close_is_used_in_time_or_not_at_all(server: Server) -> None:
+    """A wide slot there might be used together with all of them."""
+    slots, lanes = server.client(), (Lane("a", 10),)
+    await warm(server, slots, lanes)
+    (close,) = await slots.acquire([(lanes, 7)])
+    (wide,) = await slots.acquire([(lanes, 1)], is_wide=True)
+    await slots.give_back(lanes, close.slots[2:4])
+    (late,) = await slots.acquire([(lanes, 1)], is_wide=True)
+    assert all(slot.stamp_us > wide.slots[0].stamp_us for slot in late.slots)
+    (prompt,) = await slots.acquire([(lanes, 2)])
+    pairs = zip(prompt.slots, close.slots[2:4], strict=True)
+    assert [abs(got.stamp_us - slot.stamp_us) <= 2 for got, slot in pairs] == [True] * 2
 
 
 async def test_of_two_rates_of_one_lane_in_one_request_the_lower_holds(server: Server) -> None:
